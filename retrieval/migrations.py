@@ -1,0 +1,136 @@
+"""The schema of `twinspire.db`, as numbered migrations. Never edit one that was released: add another."""
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("twinspire")
+
+
+@migrations(name="001_items")
+def items(db: Database) -> None:
+    """Collections, their items, the segments that vectors stand for, and the vectors."""
+    for statement in (
+        """CREATE TABLE collections (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            created_at TEXT NOT NULL
+        )""",
+        # AUTOINCREMENT: a rowid is never given twice, so it can be a vector's key for ever.
+        """CREATE TABLE items (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections(name) ON DELETE CASCADE,
+            id TEXT NOT NULL,
+            modality TEXT NOT NULL,
+            text TEXT NOT NULL,
+            uri TEXT NOT NULL,
+            digest BLOB NOT NULL,
+            attributes TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (collection, id)
+        )""",
+        # start and end are NULL when the segment is the whole item.
+        """CREATE TABLE segments (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            item INTEGER NOT NULL REFERENCES items(rowid) ON DELETE CASCADE,
+            start REAL,
+            end REAL
+        )""",
+        "CREATE INDEX segments_item ON segments(item)",
+        """CREATE TABLE embeddings (
+            encoder INTEGER NOT NULL REFERENCES encoders(rowid),
+            segment INTEGER NOT NULL REFERENCES segments(rowid) ON DELETE CASCADE,
+            vector BLOB NOT NULL,
+            created_at TEXT NOT NULL,
+            PRIMARY KEY (encoder, segment)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX embeddings_segment ON embeddings(segment)",
+        # A short key for the 64-character fingerprint, which would cost more than a small vector.
+        """CREATE TABLE encoders (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            fingerprint TEXT NOT NULL UNIQUE,
+            dims INTEGER NOT NULL,
+            dtype TEXT NOT NULL
+        )""",
+    ):
+        db.execute(statement)
+
+
+@migrations(name="002_judgements")
+def judgements(db: Database) -> None:
+    """Judged queries, with the split that each belongs to."""
+    for statement in (
+        """CREATE TABLE queries (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections(name) ON DELETE CASCADE,
+            id TEXT NOT NULL,
+            text TEXT NOT NULL,
+            split TEXT NOT NULL,
+            UNIQUE (collection, id)
+        )""",
+        # candidate: the item was shown with the query, relevant (grade > 0) or not (grade 0).
+        """CREATE TABLE qrels (
+            query INTEGER NOT NULL REFERENCES queries(rowid) ON DELETE CASCADE,
+            item_id TEXT NOT NULL,
+            grade INTEGER NOT NULL,
+            PRIMARY KEY (query, item_id)
+        ) WITHOUT ROWID""",
+    ):
+        db.execute(statement)
+
+
+@migrations(name="003_registry")
+def registry(db: Database) -> None:
+    """Models, index versions, the live alias of each collection, runs and jobs."""
+    for statement in (
+        """CREATE TABLE models (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL,
+            version INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            metrics TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (name, version)
+        )""",
+        """CREATE TABLE indexes (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection TEXT NOT NULL REFERENCES collections(name) ON DELETE CASCADE,
+            version TEXT NOT NULL,
+            backend TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('ready', 'quarantined')),
+            manifest TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            UNIQUE (collection, version)
+        )""",
+        """CREATE TABLE aliases (
+            collection TEXT PRIMARY KEY REFERENCES collections(name) ON DELETE CASCADE,
+            version TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            changed_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE runs (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            collection TEXT NOT NULL,
+            model TEXT NOT NULL,
+            config TEXT NOT NULL,
+            seed INTEGER NOT NULL,
+            data_digest TEXT NOT NULL,
+            metrics TEXT NOT NULL,
+            artifacts TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        )""",
+        """CREATE TABLE jobs (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL,
+            collection TEXT NOT NULL,
+            spec TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('running', 'done', 'failed')),
+            position TEXT NOT NULL,
+            counts TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL
+        )""",
+    ):
+        db.execute(statement)

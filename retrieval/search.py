@@ -1,0 +1,102 @@
+"""What a search asks and what it answers, once the query is a vector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.filters import Filter
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 10
+
+
+class ScoreKind(StrEnum):
+    """The unit of `Hit.score`."""
+
+    COSINE = "cosine"
+    FUSED = "fused"  # hybrid: a weighted sum, or reciprocal ranks
+    EXAMPLES = "examples"  # mean cosine to the positive examples minus that to the negative ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RrfFusion:
+    """Reciprocal rank fusion: sum of weight / (k + rank)."""
+
+    k: float = 60.0
+    dense_weight: float = 1.0
+    lexical_weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinearFusion:
+    """alpha * dense + (1 - alpha) * lexical, each scaled to [0, 1] per query; alpha None = learned."""
+
+    alpha: float | None = None
+
+
+Fusion: TypeAlias = RrfFusion | LinearFusion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchParams:
+    """How hard to look."""
+
+    effort: int = 0  # 0 = measured at build
+    exact: bool = False
+    oversampling: float = 1.0  # candidates per hit asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diversity:
+    """Maximal marginal relevance: relevance * (1 - weight) - weight * similarity to the hits above."""
+
+    weight: float = 0.3
+    candidates: int = 0  # 0 = three times the limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VectorQuery:
+    """One query, ready to search: encoded and validated."""
+
+    vector: NDArray[np.float32]  # unit, shape (dims,)
+    limit: int = DEFAULT_LIMIT
+    filter: Filter | None = None
+    score_threshold: float | None = None
+    lexical_text: str = ""  # non-empty: a hybrid search with BM25 over this text
+    fusion: Fusion = field(default_factory=LinearFusion)
+    exclude_ids: frozenset[str] = frozenset()  # such as the item that was asked about
+    params: SearchParams = field(default_factory=SearchParams)
+    diversity: Diversity | None = None
+    with_vector: bool = False
+    attribute_mask: tuple[str, ...] | None = None  # None = all attributes
+    explain: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """An item found, with its best segment."""
+
+    id: str
+    score: float
+    rank: int  # from 1
+    modality: str
+    text: str  # of the item
+    uri: str
+    attributes: Mapping[str, Any]
+    span: tuple[float, float] | None = None  # characters or seconds; None = the whole item
+    vector: NDArray[np.float32] | None = None
+    explanation: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResult:
+    """The answer to one query."""
+
+    hits: Sequence[Hit]
+    score_kind: ScoreKind
+    search_ms: float  # of the batch this query was in
+    fetch_ms: float

@@ -1,0 +1,173 @@
+"""A workspace: the folder that holds one deployment's database, models and indexes."""
+
+import errno
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from sqlite_utils import Database
+
+from retrieval.errors import (
+    BackendUnavailable,
+    CorruptArtifact,
+    NewerFormat,
+    StorageFull,
+    TwinspireError,
+    UnusableWorkspace,
+)
+from retrieval.migrations import migrations
+
+DATABASE_FILE = "twinspire.db"
+
+
+def now() -> str:
+    """Tell the time as ISO 8601 in UTC, for people: nothing is ever ordered by it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Workspace:
+    """An open workspace. May be shared by threads: each gets a connection of its own.
+
+    Writes go through `atomic`, reads through `db`. SQLite runs in WAL mode with synchronous=FULL, so what
+    a finished `atomic` block wrote survives a crash of the process and of the machine.
+    """
+
+    def __init__(self, root: Path, *, create: bool = False, busy_timeout_s: float = 5.0) -> None:
+        """Open a workspace and bring its schema up to date.
+
+        Raises:
+            UnusableWorkspace: if there is none (and `create` is false), or its database is junk.
+            NewerFormat: if a later version of the software wrote it.
+        """
+        self.root = root
+        self.busy_timeout_s = busy_timeout_s
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        file = root / DATABASE_FILE
+        if not file.exists() and not create:
+            raise UnusableWorkspace(f"there is no workspace in {root.name!r}: import something first")
+        with translate_sqlite_errors():
+            if create:
+                for folder in (root, self.models, self.indexes):
+                    folder.mkdir(parents=True, exist_ok=True)
+            elif file.stat().st_size == 0:
+                raise UnusableWorkspace(f"{DATABASE_FILE} is empty: restore it from a backup")
+            self._migrate()
+
+    def _migrate(self) -> None:
+        applied = {migration.name for migration in migrations.applied(self.db)}
+        known = {migration.name for migration in migrations._migrations}
+        if applied - known:
+            raise NewerFormat("the workspace was written by a later Twinspire: upgrade")
+        if known - applied:
+            with self.atomic():
+                migrations.apply(self.db)
+
+    @property
+    def models(self) -> Path:
+        """The folder of models: `models/<name>/<version>/`."""
+        return self.root / "models"
+
+    @property
+    def indexes(self) -> Path:
+        """The folder of index versions: `indexes/<collection>/<version>/`."""
+        return self.root / "indexes"
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection."""
+        db: Database | None = getattr(self._local, "db", None)
+        if db is None:
+            db = self._connect()
+            self._local.db = db
+        return db
+
+    def _connect(self) -> Database:
+        connection = sqlite3.connect(
+            self.root / DATABASE_FILE,
+            timeout=self.busy_timeout_s,
+            check_same_thread=False,  # `close` may run in another thread
+            cached_statements=256,
+        )
+        connection.executescript(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+            "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824"
+        )
+        with self._lock:
+            self._connections.append(connection)
+        return Database(connection)
+
+    @contextmanager
+    def atomic(self) -> Iterator[Database]:
+        """Run a block as one transaction: all of it is durable afterwards, or none of it.
+
+        Blocks nest. The outermost takes the write lock at once, waiting up to the busy timeout.
+
+        Raises:
+            BackendUnavailable: if another writer held the lock for longer than the busy timeout.
+            StorageFull: if the disk is full.
+            UnusableWorkspace: if the workspace is read-only.
+        """
+        db = self.db
+        with translate_sqlite_errors():
+            if db.conn.in_transaction:
+                with db.atomic():
+                    yield db
+                return
+            db.conn.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.conn.execute("COMMIT")
+            except BaseException:
+                db.conn.rollback()
+                raise
+
+    def close(self) -> None:
+        """Close every thread's connection; the workspace cannot be used again."""
+        with self._lock:
+            while self._connections:
+                self._connections.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+@contextmanager
+def translate_sqlite_errors() -> Iterator[None]:
+    """Turn SQLite's and the file system's errors into ours, once, at the edge of the storage."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error) from error
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull("the disk is full: free some space and retry") from error
+        if error.errno in (errno.EROFS, errno.EACCES):
+            raise UnusableWorkspace(f"the workspace cannot be written: {os.strerror(error.errno)}") from error
+        raise
+
+
+def _translated(error: sqlite3.Error) -> TwinspireError | sqlite3.Error:
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return BackendUnavailable("the database is locked by another writer: retry")
+    if name == "SQLITE_FULL":
+        return StorageFull("the disk is full: free some space and retry")
+    if name.startswith("SQLITE_READONLY"):
+        return UnusableWorkspace("the workspace is read-only")
+    if name == "SQLITE_NOTADB":
+        return UnusableWorkspace(f"{DATABASE_FILE} is not a database: restore it from a backup")
+    if name.startswith("SQLITE_CORRUPT"):
+        return CorruptArtifact(f"{DATABASE_FILE} is damaged: restore it from a backup")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")):
+        return BackendUnavailable("the database cannot be read or written now")
+    return error
