@@ -1,0 +1,210 @@
+"""A real Redis >= 8 on this machine's loopback, for tests, demonstrations and benchmarks.
+
+In order of preference: `redis-server` >= 8 on PATH; Docker's `redis` image; the build of Debian 13, unpacked
+beside its own libraries into the cache folder and started through its own loader.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from retrieval.errors import BackendUnavailable, FailedPrecondition
+
+MINIMUM_MAJOR = 8  # vector sets came with Redis 8
+DOCKER_IMAGE = "redis:8.2.3"
+DEBIAN_SUITE = "trixie"
+DEBIAN_PACKAGES = (
+    "redis-server",
+    "redis-tools",
+    "libc6",
+    "libgcc-s1",
+    "libstdc++6",
+    "libatomic1",
+    "libjemalloc2",
+    "liblzf1",
+    "libzstd1",
+    "zlib1g",
+    "libssl3t64",
+    "libsystemd0",
+    "libcap2",
+)
+
+
+class NoRedis(FailedPrecondition):
+    """No Redis >= 8 can be had on this machine."""
+
+    reason = "NO_REDIS"
+
+
+def cache_folder() -> Path:
+    """Tell where downloads are kept: `TWINSPIRE_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("TWINSPIRE_CACHE") or Path.home() / ".cache" / "twinspire")
+
+
+def find_redis() -> list[str]:
+    """Find, or fetch, a `redis-server` of version 8 or later.
+
+    Returns:
+        The command that starts it, to be followed by its arguments.
+
+    Raises:
+        NoRedis: if there is none and none can be fetched.
+    """
+    if (installed := shutil.which("redis-server")) and _major([installed]) >= MINIMUM_MAJOR:
+        return [installed]
+    if shutil.which("docker") and _docker_answers():
+        return ["docker", "run", "--rm", "--network=host", DOCKER_IMAGE, "redis-server"]
+    unpacked = cache_folder() / f"redis-{DEBIAN_SUITE}"
+    if not unpacked.exists():
+        _fetch_from_debian(unpacked)
+    return _unpacked_command(unpacked)
+
+
+def _major(command: Sequence[str]) -> int:
+    answer = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v=(\d+)\.", answer)
+    return int(found[1]) if found else 0
+
+
+def _docker_answers() -> bool:
+    return subprocess.run(["docker", "info"], capture_output=True, check=False).returncode == 0
+
+
+def _unpacked_command(root: Path) -> list[str]:
+    loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None) or next(root.glob("usr/lib*/ld-linux*.so.*"))
+    libraries = ":".join(str(folder) for folder in root.glob("usr/lib/*-linux-gnu"))
+    return [str(loader), "--library-path", libraries, str(root / "usr/bin/redis-server")]
+
+
+def _fetch_from_debian(destination: Path) -> None:
+    """Download and unpack Debian's build through the machine's own package configuration."""
+    if not shutil.which("apt-get"):
+        raise NoRedis("no redis-server >= 8 on PATH, no Docker, no apt-get: put Redis 8 on PATH")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
+        root = Path(scratch) / "root"
+        apt = _private_apt(Path(scratch))
+        _run(["apt-get", *apt, "download", "-q", *DEBIAN_PACKAGES], cwd=Path(scratch))
+        for package in Path(scratch).glob("*.deb"):
+            _run(["dpkg-deb", "-x", str(package), str(root)], cwd=Path(scratch))
+        if _major(_unpacked_command(root)) < MINIMUM_MAJOR:
+            raise NoRedis("the redis-server that Debian gave is older than 8")
+        with suppress(OSError):  # another process was first: its copy serves as well
+            root.rename(destination)
+
+
+def _private_apt(scratch: Path) -> list[str]:
+    """Point apt at the suite, at the mirror that this machine uses, in a state folder of its own."""
+    for folder in ("state/lists/partial", "cache/archives/partial"):
+        (scratch / folder).mkdir(parents=True)
+    (scratch / "status").touch()
+    options = [
+        f"-oDir::State={scratch / 'state'}",
+        f"-oDir::State::status={scratch / 'status'}",
+        f"-oDir::Cache={scratch / 'cache'}",
+        f"-oAPT::Sandbox::User={os.environ.get('USER', 'root')}",
+    ]
+    _run(["apt-get", *options, "update", "-q"], cwd=scratch, check=False)  # one dead source is no matter
+    targets = _run(
+        ["apt-get", *options, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(COMPONENT)|$(REPO_URI)"],
+        cwd=scratch,
+    )
+    mirrors = [line.split("|")[3] for line in targets.splitlines() if line.startswith("Debian|Debian|main|")]
+    if not mirrors:
+        raise NoRedis(
+            "this machine's package configuration names no Debian mirror: put redis-server >= 8 on PATH"
+        )
+    source = scratch / "suite.sources"
+    source.write_text(
+        f"Types: deb\nURIs: {mirrors[0]}\nSuites: {DEBIAN_SUITE}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    )
+    options += [f"-oDir::Etc::sourcelist={source}", "-oDir::Etc::sourceparts=-"]
+    _run(["apt-get", *options, "update", "-q"], cwd=scratch)
+    return options
+
+
+def _run(command: list[str], *, cwd: Path, check: bool = True) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if check and done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise NoRedis(f"{command[0]} failed while fetching Redis: {last}")
+    return done.stdout
+
+
+def free_port() -> int:
+    """Find a port of the loopback that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LocalRedis:
+    """One Redis process on a free loopback port, in a folder of its own. Use as a context manager."""
+
+    def __init__(self, *arguments: str, port: int = 0, start_timeout_s: float = 20.0) -> None:
+        self.port = port or free_port()
+        self._arguments = arguments
+        self._start_timeout_s = start_timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(tempfile.mkdtemp(prefix="twinspire-redis-"))
+
+    @property
+    def url(self) -> str:
+        """The address, as redis-py takes it."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        if self._process is None:
+            raise BackendUnavailable("this Redis is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the server, in the folder of the run before if there was one, and wait until it listens.
+
+        Raises:
+            NoRedis: if there is no Redis >= 8.
+            BackendUnavailable: if it does not listen in time.
+        """
+        settings = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "")
+        with (self.folder / "redis.log").open("ab") as log_file:
+            self._process = subprocess.Popen(
+                [*find_redis(), *settings, *self._arguments], stdout=log_file, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + self._start_timeout_s
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=0.5):
+                return
+            time.sleep(0.02)
+        log = (self.folder / "redis.log").read_text(errors="replace").splitlines()[-1:]
+        self.stop()
+        raise BackendUnavailable(f"Redis did not start on port {self.port}: {' '.join(log)}")
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def stop(self) -> None:
+        """End the process and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
