@@ -13,6 +13,7 @@ def items(db: Database) -> None:
         """CREATE TABLE collections (
             rowid INTEGER PRIMARY KEY AUTOINCREMENT,
             name TEXT NOT NULL UNIQUE,
+            sequence INTEGER NOT NULL DEFAULT 0, -- the highest segment rowid ever given out for it
             created_at TEXT NOT NULL
         )""",
         # AUTOINCREMENT: a rowid is never given twice, so it can be a vector's key for ever.
@@ -21,21 +22,26 @@ def items(db: Database) -> None:
             collection TEXT NOT NULL REFERENCES collections(name) ON DELETE CASCADE,
             id TEXT NOT NULL,
             modality TEXT NOT NULL,
-            text TEXT NOT NULL,
             uri TEXT NOT NULL,
             digest BLOB NOT NULL,
             attributes TEXT NOT NULL,
             created_at TEXT NOT NULL,
+            text TEXT NOT NULL, -- last, so that a filter need not read past it
             UNIQUE (collection, id)
         )""",
-        # start and end are NULL when the segment is the whole item.
+        # start and end are NULL when the segment is the whole item. The collection is here too (as the
+        # rowid of its row), so that its keys are found in order without touching the items and their texts.
         """CREATE TABLE segments (
             rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection INTEGER NOT NULL REFERENCES collections(rowid) ON DELETE CASCADE,
             item INTEGER NOT NULL REFERENCES items(rowid) ON DELETE CASCADE,
             start REAL,
             end REAL
         )""",
+        "CREATE INDEX segments_collection ON segments(collection)",
         "CREATE INDEX segments_item ON segments(item)",
+        # Few items have spans, so asking whether a whole item was superseded by spans is cheap.
+        "CREATE INDEX segments_spans ON segments(item) WHERE start IS NOT NULL",
         """CREATE TABLE embeddings (
             encoder INTEGER NOT NULL REFERENCES encoders(rowid),
             segment INTEGER NOT NULL REFERENCES segments(rowid) ON DELETE CASCADE,

@@ -4,11 +4,12 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from sqlite_utils import Database
 
@@ -47,7 +48,8 @@ class Workspace:
         self.root = root
         self.busy_timeout_s = busy_timeout_s
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        # Weak: a thread's connection is closed when the thread ends.
+        self._connections: weakref.WeakSet[_ThreadConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         file = root / DATABASE_FILE
         if not file.exists() and not create:
@@ -82,13 +84,29 @@ class Workspace:
     @property
     def db(self) -> Database:
         """This thread's connection."""
-        db: Database | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._connect()
-            self._local.db = db
-        return db
+        held: _ThreadConnection | None = getattr(self._local, "held", None)
+        if held is None:
+            with translate_sqlite_errors():
+                held = _ThreadConnection(self._connect())
+            with self._lock:
+                self._connections.add(held)
+            self._local.held = held
+        return held.db
 
-    def _connect(self) -> Database:
+    def fetch(self, sql: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[tuple[Any, ...]]:
+        """Run a reading statement and return all its rows.
+
+        Raises:
+            BackendUnavailable: if the database is locked or cannot be read.
+            CorruptArtifact: if it is damaged.
+        """
+        connection = self.db.conn
+        try:
+            return connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise _translated(error) from error
+
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.root / DATABASE_FILE,
             timeout=self.busy_timeout_s,
@@ -99,9 +117,7 @@ class Workspace:
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
             "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824"
         )
-        with self._lock:
-            self._connections.append(connection)
-        return Database(connection)
+        return connection
 
     @contextmanager
     def atomic(self) -> Iterator[Database]:
@@ -131,13 +147,27 @@ class Workspace:
     def close(self) -> None:
         """Close every thread's connection; the workspace cannot be used again."""
         with self._lock:
-            while self._connections:
-                self._connections.pop().close()
+            for held in list(self._connections):
+                held.close()
+            self._connections.clear()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+class _ThreadConnection:
+    """A connection that closes itself when its thread's storage is dropped."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.db = Database(connection)
+
+    def close(self) -> None:
+        self.db.conn.close()
+
+    def __del__(self) -> None:
         self.close()
 
 

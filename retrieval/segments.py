@@ -1,0 +1,208 @@
+"""Segments: the parts of items that vectors stand for, as rows of the database."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from retrieval.chunking import Chunking, count_words, parse_chunking, split
+from retrieval.collections import collection_rowid
+from retrieval.content import Content, Modality
+from retrieval.index import Keys
+from retrieval.workspace import Workspace
+
+__all__ = [
+    "Chunking",
+    "FetchedRow",
+    "SegmentRow",
+    "drop_superseded_segments",
+    "fetch_rows",
+    "locate",
+    "parse_chunking",
+    "pending_segments",
+    "segment_texts",
+    "split",
+    "split_long_items",
+]
+
+# A whole-item segment is superseded once its item has spans: it stays only for the index that still holds it.
+NOT_SUPERSEDED = (
+    "NOT (segments.start IS NULL AND EXISTS (SELECT 1 FROM segments AS span"
+    " WHERE span.item = segments.item AND span.start IS NOT NULL))"
+)
+
+
+class SegmentRow(NamedTuple):
+    """Where a living segment lies; start and end are None when it is the whole item."""
+
+    key: int
+    item_rowid: int
+    start: float | None
+    end: float | None
+
+
+class FetchedRow(NamedTuple):
+    """A living segment with its item, as a search shows it."""
+
+    key: int
+    id: str
+    modality: str
+    text: str  # of the item
+    uri: str
+    attributes: str  # JSON
+    start: float | None
+    end: float | None
+
+
+def fetch_rows(ws: Workspace, collection: str, keys: Keys | Sequence[int]) -> list[FetchedRow]:
+    """Fetch what a search shows of these segments, in one statement.
+
+    Keys that are dead or of another collection are left out; the order is not that of the keys.
+    """
+    rows = ws.fetch(
+        "SELECT segments.rowid, items.id, items.modality, items.text, items.uri, items.attributes,"
+        " segments.start, segments.end"
+        " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.rowid = wanted.value"
+        " CROSS JOIN items ON items.rowid = segments.item WHERE items.collection = ?",
+        (as_json(keys), collection),
+    )
+    return [FetchedRow._make(row) for row in rows]
+
+
+def locate(ws: Workspace, collection: str, keys: Keys | Sequence[int]) -> dict[int, SegmentRow]:
+    """Say where these segments lie; those that are dead or of another collection are left out."""
+    rows = ws.fetch(
+        "SELECT segments.rowid, segments.item, segments.start, segments.end"
+        " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.rowid = wanted.value"
+        " WHERE segments.collection = ?",
+        (as_json(keys), collection_rowid(ws, collection)),
+    )
+    return {row[0]: SegmentRow._make(row) for row in rows}
+
+
+def segment_texts(ws: Workspace, collection: str, segments: Keys | Sequence[int]) -> list[Content]:
+    """Return the contents of these segments, in their order.
+
+    Raises:
+        KeyError: if one of them is dead or of another collection.
+    """
+    found = {
+        row.key: Content(Modality(row.modality), _part(row.text, row.start, row.end))
+        for row in fetch_rows(ws, collection, segments)
+    }
+    return [found[int(key)] for key in segments]
+
+
+def pending_segments(
+    ws: Workspace,
+    collection: str,
+    fingerprint: str,
+    *,
+    limit: int,
+    after_key: int = 0,
+    modalities: Iterable[Modality] = (Modality.TEXT,),
+) -> list[tuple[int, Content]]:
+    """List segments that have no embedding under this encoder yet, by ascending key.
+
+    Args:
+        ws: the workspace.
+        collection: whose segments.
+        fingerprint: of the encoder; it need not be known yet.
+        limit: at most so many.
+        after_key: only keys above this one. Pass the last key seen, so that no call scans what is done.
+        modalities: those that the encoder takes.
+    """
+    rows = ws.fetch(
+        "SELECT segments.rowid, items.modality, items.text, segments.start, segments.end"
+        " FROM segments CROSS JOIN items ON items.rowid = segments.item"
+        " WHERE segments.collection = ? AND segments.rowid > ?"
+        " AND NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
+        "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
+        f" AND {NOT_SUPERSEDED}"
+        " AND items.modality IN (SELECT value FROM json_each(?))"
+        " ORDER BY segments.rowid LIMIT ?",
+        (collection_rowid(ws, collection), after_key, fingerprint, json.dumps([*modalities]), limit),
+    )
+    return [
+        (key, Content(Modality(modality), _part(text, start, end)))
+        for key, modality, text, start, end in rows
+    ]
+
+
+def split_long_items(ws: Workspace, collection: str, max_words: int, overlap: int | None = None) -> int:
+    """Add spans to the items whose text is longer than an encoder reads and which have none yet.
+
+    The whole-item segments stay, for the index that still holds them, until `drop_superseded_segments`.
+
+    Args:
+        ws: the workspace.
+        collection: whose items.
+        max_words: the longest text, in words, that is left whole.
+        overlap: words that neighbouring spans share; None means a sixth of max_words.
+
+    Returns:
+        The number of items that were split.
+    """
+    chunking = Chunking(max_words, max_words // 6 if overlap is None else overlap)
+    done = 0
+    after_item = 0
+    while True:
+        rows = ws.fetch(
+            "SELECT items.rowid, items.text FROM items WHERE items.collection = ? AND items.rowid > ?"
+            " AND items.modality = 'text' AND length(items.text) > ?"
+            " AND NOT EXISTS (SELECT 1 FROM segments WHERE item = items.rowid AND start IS NOT NULL)"
+            " ORDER BY items.rowid LIMIT 500",
+            (collection, after_item, max_words),
+        )
+        if not rows:
+            return done
+        after_item = rows[-1][0]
+        long = [(rowid, split(text, chunking)) for rowid, text in rows if count_words(text) > max_words]
+        done += _add_spans(ws, collection, long)
+
+
+def _add_spans(ws: Workspace, collection: str, items: Sequence[tuple[int, list[tuple[int, int]]]]) -> int:
+    with ws.atomic() as db:
+        owner = collection_rowid(ws, collection)
+        alive = {
+            rowid
+            for (rowid,) in ws.fetch(
+                "SELECT rowid FROM items WHERE rowid IN (SELECT value FROM json_each(?))",
+                (json.dumps([rowid for rowid, _ in items]),),
+            )
+        }
+        db.conn.executemany(
+            "INSERT INTO segments(collection, item, start, end) VALUES (?, ?, ?, ?)",
+            ((owner, rowid, *span) for rowid, spans in items if rowid in alive for span in spans),
+        )
+        db.execute(
+            "UPDATE collections SET sequence = max(sequence, coalesce((SELECT max(rowid) FROM segments"
+            " WHERE collection = ?), 0)) WHERE rowid = ?",
+            (owner, owner),
+        )
+    return len(alive)
+
+
+def drop_superseded_segments(ws: Workspace, collection: str) -> int:
+    """Delete the whole-item segments (and their vectors) of items that have spans.
+
+    Call it once the index that holds the spans is live: before, it would take hits from the live one.
+
+    Returns:
+        The number of segments deleted.
+    """
+    with ws.atomic() as db:
+        deleted = db.execute(
+            "DELETE FROM segments WHERE collection = ? AND start IS NULL AND item IN"
+            " (SELECT item FROM segments WHERE start IS NOT NULL)",
+            (collection_rowid(ws, collection),),
+        )
+        return deleted.rowcount
+
+
+def as_json(keys: Keys | Sequence[int]) -> str:
+    """Write keys as the JSON array that `json_each` takes: one statement, whatever their number."""
+    return "[" + ",".join(map(str, keys if isinstance(keys, list | tuple) else keys.tolist())) + "]"  # type: ignore[union-attr]
+
+
+def _part(text: str, start: float | None, end: float | None) -> str:
+    return text if start is None or end is None else text[int(start) : int(end)]
