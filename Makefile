@@ -1,30 +1,40 @@
-# `make demo` and `make test` work on a fresh machine with Python 3.11+ and make.
+# Every command makes its environment first, on a fresh machine with Python 3.11+ and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := cpu,train,redis,parquet,dev
 READY := $(VENV)/.ready
+# Tests of one file share their fixtures, so they stay in one process.
+PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test check bench proto format clean
+.PHONY: help demo test check lint bench proto format clean
+
+help:
+	@echo "make demo    the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
+	@echo "make test    every check and every test"
+	@echo "make check   the checks and the quick tests: what to run before a commit"
+	@echo "make bench   measures searches on this machine"
+	@echo "make proto   generates the code of protos/twinspire/v1/*.proto"
+	@echo "make format  formats the code and mends what can be mended"
 
 $(READY): pyproject.toml constraints.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing Twinspire and what it needs into $(VENV) (once, about two minutes) ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(PYTHON) .ci/environment.py $(VENV) $(EXTRAS)
 	@touch $@
 
 demo: $(READY)
 	@$(BIN)/twinspire demo
 
-test: check
-	$(BIN)/pytest -n 2 -m "slow or assets"
+test: lint
+	$(PYTEST) -m "not gpu"
 
-check: $(READY)
+check: lint
+	$(PYTEST) -m "not slow and not assets and not gpu"
+
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 -m "not slow and not assets and not gpu"
 
 bench: $(READY)
 	@$(BIN)/twinspire bench search
@@ -37,4 +47,4 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
