@@ -23,6 +23,7 @@ class Neighbors:
 
     keys: Keys
     scores: NDArray[np.float32]
+    plan: str = ""  # how it was searched, for people
 
 
 class Selection(Protocol):
