@@ -1,0 +1,99 @@
+"""What a search asks: one description for single and batched searches, sync and async."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import InvalidInput
+from retrieval.filters import Filter
+from retrieval.search import Diversity, Fusion
+
+Vector: TypeAlias = Sequence[float] | NDArray[np.float32] | NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """Something to be near to, or far from: exactly one of an item's id, a text and a vector."""
+
+    item_id: str | None = None
+    text: str | None = None
+    vector: Vector | None = None
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        given = [kind for kind in (self.item_id, self.text, self.vector) if kind is not None]
+        if len(given) != 1:
+            raise InvalidInput(
+                f"an example is one of item_id, text and vector; got {len(given)} of them", field="examples"
+            )
+
+
+class SearchOptions(TypedDict, total=False):
+    """The keyword arguments of `Client.search`: the fields of `SearchQuery`, which explains them."""
+
+    vector: Vector | None
+    item_id: str | None
+    positives: Sequence[str | Example]
+    negatives: Sequence[str | Example]
+    hybrid: bool | Fusion
+    limit: int
+    filter: Filter | str | None
+    score_threshold: float | None
+    attributes: Sequence[str] | None
+    with_vector: bool
+    effort: int
+    exact: bool
+    oversampling: float
+    diversity: Diversity | None
+    expected_fingerprint: str
+    index_version: str
+    explain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchQuery:
+    """One search: exactly one of text, vector, item_id and positives says what is looked for."""
+
+    text: str | None = None
+    vector: Vector | None = None
+    item_id: str | None = None  # more like this item
+    positives: Sequence[str | Example] = ()  # near these; a plain string is an item's id
+    negatives: Sequence[str | Example] = ()  # and far from these
+    hybrid: bool | Fusion = False  # text over vectors and BM25; True = the weight learned at build
+    limit: int = 10  # 1 to 1000
+    filter: Filter | str | None = None  # a tree, or an expression such as "year >= 1990"
+    score_threshold: float | None = None  # leave out hits below, in the unit of Hit.score
+    attributes: Sequence[str] | None = None  # the attributes to return; None = all
+    with_vector: bool = False
+    effort: int = 0  # how hard to look; 0 = what reached the recall target at build
+    exact: bool = False  # compare with every vector
+    oversampling: float = 0.0  # candidates per hit asked for; 0 = 1
+    diversity: Diversity | None = None  # spread the hits
+    expected_fingerprint: str = ""  # refuse unless this encoder made the index
+    index_version: str = ""  # empty = live
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        given = [
+            name
+            for name, there in (
+                ("text", self.text is not None),
+                ("vector", self.vector is not None),
+                ("item_id", self.item_id is not None),
+                ("positives", bool(self.positives)),
+            )
+            if there
+        ]
+        if len(given) != 1:
+            raise InvalidInput(
+                "a search asks by exactly one of text, vector, item_id and positives; "
+                f"got {' and '.join(given) or 'none'}",
+                field="query",
+            )
+        if self.hybrid is not False and self.text is None:
+            raise InvalidInput("a hybrid search needs text: BM25 has nothing else to go by", field="hybrid")
+        if self.negatives and not self.positives:
+            raise InvalidInput("negatives need positives beside them", field="negatives")
