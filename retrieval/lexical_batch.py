@@ -1,0 +1,127 @@
+"""BM25 for many queries at once: the scores of `lexical_search`, a hundred times as fast.
+
+A question of common words matches nearly every row, and FTS5 visits each match of each query anew. Here the
+postings of all queries' terms are read once, and each query adds its terms' weights in numpy.
+"""
+
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.collections import collection_rowid, text_index
+from retrieval.text_search import match_expression
+from retrieval.workspace import Workspace
+
+# FTS5's own constants; an idf that would be negative is raised to the last.
+_K1, _B, _LEAST_IDF = 1.2, 0.75, 1e-6
+_TERM = re.compile(r'"([^"]+)"')
+
+_Postings = tuple[NDArray[np.int64], NDArray[np.float64]]  # places of documents, and their weights
+
+
+class LexicalBatch:
+    """A collection's texts as they are now, read for searching many queries.
+
+    Holds about 12 bytes for each occurrence of a term that was asked for.
+    """
+
+    def __init__(self, ws: Workspace, collection: str) -> None:
+        """Read the lengths of all texts.
+
+        Raises:
+            CollectionNotFound: if there is no such collection.
+        """
+        owner = collection_rowid(ws, collection)
+        self._ws = ws
+        self._table = text_index(owner)
+        sizes = ws.fetch(f"SELECT id, sz FROM {self._table}_docsize ORDER BY id")
+        self._rowids = np.fromiter((rowid for rowid, _ in sizes), dtype=np.int64, count=len(sizes))
+        self._lengths = np.fromiter((_varint(size) for _, size in sizes), dtype=np.float64, count=len(sizes))
+        ids = dict(ws.fetch("SELECT rowid, id FROM items WHERE collection = ?", (collection,)))
+        self._ids: list[str] = [ids.get(rowid, "") for rowid in self._rowids.tolist()]
+        self._postings: dict[str, _Postings] = {}
+
+    def search(self, texts: Sequence[str], limit: int) -> list[list[tuple[int, str, float]]]:
+        """Find the items that fit each text best; one term in common is enough.
+
+        Returns:
+            For each text, as `lexical_search` would: (item rowid, item id, score), higher scores first,
+            equal ones by id.
+        """
+        terms = [_TERM.findall(match_expression(text)) for text in texts]
+        tokens = _tokenise({term for row in terms for term in row})
+        self._read({token for phrase in tokens.values() for token in phrase})
+        return [self._best(self._scores(row, tokens), limit) for row in terms]
+
+    def _scores(self, terms: Iterable[str], tokens: dict[str, list[str]]) -> NDArray[np.float64]:
+        """Add up the terms' weights, shape (documents,)."""
+        scores = np.zeros(len(self._rowids))
+        for term in terms:
+            # A term is one token, but for rare scripts that the tokeniser splits: those count as words.
+            for token in tokens.get(term, ()):
+                places, weights = self._postings[token]
+                scores[places] += weights
+        return scores
+
+    def _best(self, scores: NDArray[np.float64], limit: int) -> list[tuple[int, str, float]]:
+        if limit < 1 or not len(scores):
+            return []
+        if len(scores) > limit:
+            least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
+            places = np.flatnonzero((scores >= least) & (scores > 0))  # with all that tie with the last
+        else:
+            places = np.flatnonzero(scores > 0)
+        found = [(int(self._rowids[place]), self._ids[place], float(scores[place])) for place in places]
+        found.sort(key=lambda hit: (-hit[2], hit[1].encode()))
+        return found[:limit]
+
+    def _read(self, tokens: set[str]) -> None:
+        """Read the postings of tokens that were not asked for before."""
+        missing = tokens - self._postings.keys()
+        if not missing:
+            return
+        view = f"temp.{self._table}_terms"
+        self._ws.fetch(
+            f"CREATE VIRTUAL TABLE IF NOT EXISTS {view} USING fts5vocab('main', '{self._table}', 'instance')"
+        )
+        for token in sorted(missing):
+            rows = self._ws.fetch(f"SELECT group_concat(doc) FROM {view} WHERE term = ?", (token,))
+            self._postings[token] = self._weigh(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
+
+    def _weigh(self, rowids: NDArray[np.int64]) -> _Postings:
+        """Turn a token's occurrences into one weight for each document that has it."""
+        places, times = np.unique(np.searchsorted(self._rowids, rowids), return_counts=True)
+        total, holding = len(self._rowids), len(places)
+        idf = max(_LEAST_IDF, float(np.log((total - holding + 0.5) / (holding + 0.5))))
+        relative = self._lengths[places] / (self._lengths.sum() / max(1, total))
+        return places, idf * (times * (_K1 + 1)) / (times + _K1 * (1 - _B + _B * relative))
+
+
+def _varint(raw: bytes) -> int:
+    """Decode the first of SQLite's variable-length integers, for values below 2^56."""
+    value = 0
+    for byte in raw:
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:
+            break
+    return value
+
+
+def _tokenise(terms: set[str]) -> dict[str, list[str]]:
+    """Turn each term into the tokens that FTS5 indexes for it."""
+    ordered = sorted(terms)
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute("CREATE VIRTUAL TABLE words USING fts5(word, tokenize='porter unicode61')")
+        connection.execute("CREATE VIRTUAL TABLE tokens USING fts5vocab('words', 'instance')")
+        connection.executemany("INSERT INTO words(rowid, word) VALUES (?, ?)", enumerate(ordered))
+        rows = connection.execute("SELECT doc, term FROM tokens ORDER BY doc, offset").fetchall()
+    finally:
+        connection.close()
+    tokens: dict[str, list[str]] = {}
+    for place, token in rows:
+        tokens.setdefault(ordered[place], []).append(token)
+    return tokens
