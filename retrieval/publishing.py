@@ -1,0 +1,319 @@
+"""Index versions: published whole, switched by compare-and-set, quarantined when their bytes rot."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from retrieval.errors import (
+    CorruptArtifact,
+    Exhausted,
+    FailedPrecondition,
+    Unavailable,
+    UnusableWorkspace,
+    VersionMoved,
+    VersionNotFound,
+)
+from retrieval.exact_index import KEYS_FILE, load_array
+from retrieval.failpoints import failpoint
+from retrieval.index import Index
+from retrieval.index_build import open_index_files
+from retrieval.manifest import Manifest, read_manifest, sync_folder, verify_files, write_manifest
+from retrieval.workspace import Workspace, now, translate_sqlite_errors
+
+READY, QUARANTINED = "ready", "quarantined"
+
+_STAGED_PREFIX = ".staged-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexVersion:
+    """A published version."""
+
+    version: str
+    state: str  # ready or quarantined
+    live: bool
+    manifest: Manifest
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIndex:
+    """A version that was verified and can be searched."""
+
+    index: Index
+    manifest: Manifest
+    version: str
+
+
+def new_version_folder(ws: Workspace, collection: str) -> Path:
+    """Make an empty folder to build a version in, on the disk where it will stay.
+
+    Folders that crashed builds left behind are removed.
+    """
+    parent = ws.indexes / collection
+    with translate_sqlite_errors():
+        parent.mkdir(parents=True, exist_ok=True)
+        for folder in parent.glob(f"{_STAGED_PREFIX}*"):
+            if not _is_running(folder.name.removeprefix(_STAGED_PREFIX).split("-")[0]):
+                shutil.rmtree(folder, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix=f"{_STAGED_PREFIX}{os.getpid()}-", dir=parent))
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def publish(ws: Workspace, collection: str, staged: Path, manifest: Manifest) -> str:
+    """Turn a folder that was built into a version, ready to be promoted.
+
+    A crash at any point leaves either no version, or all of it.
+
+    Returns:
+        The version: a number that grows, and the beginning of the manifest's digest.
+
+    Raises:
+        CorruptArtifact: if the index holds another number of vectors than the manifest says.
+        StorageFull: if the disk is full; the live version is not touched.
+    """
+    _check_count(staged, manifest)
+    with translate_sqlite_errors():
+        manifest = write_manifest(staged, manifest)
+    body = manifest.to_json()
+    digest = hashlib.sha256(body.encode()).hexdigest()[:8]
+    failpoint("publish-manifest-written")
+    with ws.atomic() as db:  # the write lock also keeps two publishers from one number
+        version = f"{_next_number(db, ws, collection):06d}-{digest}"
+        staged.replace(ws.indexes / collection / version)
+        sync_folder(ws.indexes / collection)
+        failpoint("publish-folder-renamed")
+        db.execute(
+            "INSERT INTO indexes(collection, version, backend, fingerprint, state, manifest, created_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (collection, version, manifest.parameters.backend, manifest.fingerprint, READY, body, now()),
+        )
+        failpoint("publish-not-committed")
+    failpoint("publish-committed")
+    return version
+
+
+def _next_number(db: Database, ws: Workspace, collection: str) -> int:
+    recorded = db.execute("SELECT version FROM indexes WHERE collection = ?", (collection,)).fetchall()
+    there = [name for (name,) in recorded] + [file.name for file in (ws.indexes / collection).iterdir()]
+    numbers = [int(name.split("-")[0]) for name in there if name.split("-")[0].isdigit()]
+    return max(numbers, default=0) + 1
+
+
+def _check_count(folder: Path, manifest: Manifest) -> None:
+    try:
+        count = len(load_array(folder / KEYS_FILE))
+    except (FileNotFoundError, ValueError) as error:
+        raise CorruptArtifact(f"index {folder.name}: {KEYS_FILE} cannot be read") from error
+    if count != manifest.count:
+        raise CorruptArtifact(f"the index holds {count} vectors, its manifest says {manifest.count}")
+
+
+def live_version(ws: Workspace, collection: str) -> str | None:
+    """Return the version that a collection's alias points to; None if it has none."""
+    rows = ws.fetch("SELECT version FROM aliases WHERE collection = ?", (collection,))
+    return str(rows[0][0]) if rows else None
+
+
+def list_versions(ws: Workspace, collection: str) -> list[IndexVersion]:
+    """List a collection's versions, newest first."""
+    live = live_version(ws, collection)
+    rows = ws.fetch(
+        "SELECT version, state, manifest, created_at FROM indexes WHERE collection = ? ORDER BY rowid DESC",
+        (collection,),
+    )
+    return [
+        IndexVersion(
+            version=version,
+            state=state,
+            live=version == live,
+            manifest=Manifest.from_json(manifest),
+            created_at=created_at,
+        )
+        for version, state, manifest, created_at in rows
+    ]
+
+
+def promote(ws: Workspace, collection: str, version: str, expected: str | None = None) -> None:
+    """Make a version the live one, if the live one is still what the caller saw.
+
+    Args:
+        ws: the workspace.
+        collection: its name.
+        version: one that is ready.
+        expected: the live version that the caller saw; "" = none was live; None = whatever it is.
+
+    Raises:
+        VersionNotFound: if there is no such version.
+        FailedPrecondition: if it is quarantined.
+        CorruptArtifact: if its files differ from its manifest; it is quarantined then.
+        VersionMoved: if another one became live meanwhile.
+    """
+    _require_ready(ws, collection, version)
+    try:
+        read_verified(ws, collection, version)
+    except CorruptArtifact:
+        quarantine(ws, collection, version)
+        raise
+    with ws.atomic() as db:
+        _require_ready(ws, collection, version)
+        live = live_version(ws, collection) or ""
+        if expected is not None and live != expected:
+            raise VersionMoved(
+                f"expected live version {expected or 'none'}, found {live or 'none'}", live_version=live
+            )
+        if live == version:
+            return
+        db.execute(
+            "INSERT INTO aliases(collection, version, previous, changed_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT(collection) DO UPDATE SET"
+            " version = excluded.version, previous = excluded.previous, changed_at = excluded.changed_at",
+            (collection, version, live, now()),
+        )
+        failpoint("promote-not-committed")
+    failpoint("promote-committed")
+
+
+def _require_ready(ws: Workspace, collection: str, version: str) -> None:
+    rows = ws.fetch("SELECT state FROM indexes WHERE collection = ? AND version = ?", (collection, version))
+    if not rows:
+        raise VersionNotFound(f"collection {collection!r} has no index version {version!r}")
+    if rows[0][0] != READY:
+        raise FailedPrecondition(f"index version {version} is quarantined: build a new one")
+
+
+def roll_back(ws: Workspace, collection: str, expected: str | None = None) -> str:
+    """Make the version that was live before the live one again, and return it.
+
+    Raises:
+        FailedPrecondition: if there is none.
+        VersionMoved: if the live version is not `expected`.
+    """
+    rows = ws.fetch("SELECT previous FROM aliases WHERE collection = ?", (collection,))
+    if not rows or not rows[0][0]:
+        raise FailedPrecondition(f"collection {collection!r} has no version to roll back to")
+    promote(ws, collection, rows[0][0], expected)
+    return str(rows[0][0])
+
+
+def quarantine(ws: Workspace, collection: str, version: str) -> None:
+    """Set a version aside: it can neither be promoted nor opened any more."""
+    with ws.atomic() as db:
+        db.execute(
+            "UPDATE indexes SET state = ? WHERE collection = ? AND version = ?",
+            (QUARANTINED, collection, version),
+        )
+
+
+def delete_version(ws: Workspace, collection: str, version: str) -> None:
+    """Delete a version and its files. A server that has it open keeps serving it until it closes it.
+
+    Raises:
+        VersionNotFound: if there is no such version.
+        FailedPrecondition: if it is live.
+    """
+    with ws.atomic() as db:
+        if live_version(ws, collection) == version:
+            raise FailedPrecondition(f"index version {version} is live: promote another one first")
+        deleted = db.execute(
+            "DELETE FROM indexes WHERE collection = ? AND version = ?", (collection, version)
+        )
+        if deleted.rowcount == 0:
+            raise VersionNotFound(f"collection {collection!r} has no index version {version!r}")
+    shutil.rmtree(ws.indexes / collection / version, ignore_errors=True)
+
+
+def read_verified(ws: Workspace, collection: str, version: str) -> Manifest:
+    """Read a version's manifest and compare all its files with it.
+
+    Raises:
+        CorruptArtifact: if the manifest is missing, or a file differs.
+        NewerFormat: if a later version of the software wrote it.
+    """
+    folder = ws.indexes / collection / version
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise CorruptArtifact(f"index version {version} has no readable manifest")
+    verify_files(folder, manifest)
+    _check_count(folder, manifest)
+    return manifest
+
+
+def open_index(ws: Workspace, collection: str, version: str) -> OpenIndex:
+    """Verify a version and open it.
+
+    Raises:
+        VersionNotFound: if there is no such version.
+        FailedPrecondition: if it is quarantined.
+        CorruptArtifact: if its files differ from its manifest, or from each other.
+        NewerFormat: if a later version of the software wrote it.
+        MissingExtra: if its backend is not installed.
+    """
+    _require_ready(ws, collection, version)
+    manifest = read_verified(ws, collection, version)
+    index = open_index_files(ws.indexes / collection / version, manifest.parameters)
+    if index.dims != manifest.dims and manifest.count:
+        raise CorruptArtifact(f"the index is {index.dims} wide, its manifest says {manifest.dims}")
+    return OpenIndex(index, manifest, version)
+
+
+def open_live(ws: Workspace, collection: str) -> OpenIndex | None:
+    """Open the live version; if its bytes rotted, quarantine it and serve the one before.
+
+    "Before" is what was live before it, or else the newest version that is sound. On a workspace that
+    cannot be written the answer is the same, only nothing is noted.
+
+    Returns:
+        None if the collection has no live version.
+
+    Raises:
+        CorruptArtifact: if no version is sound.
+        NewerFormat: if a later version of the software wrote the live one.
+        MissingExtra: if its backend is not installed.
+    """
+    aliases = ws.fetch("SELECT version, previous FROM aliases WHERE collection = ?", (collection,))
+    if not aliases:
+        return None
+    live, previous = aliases[0]
+    ready = [each.version for each in list_versions(ws, collection) if each.state == READY]
+    fault = CorruptArtifact(f"collection {collection!r}: its live index version is quarantined")
+    for version in dict.fromkeys([live, previous, *ready]):
+        if version not in ready:
+            continue
+        try:
+            opened = open_index(ws, collection, version)
+        except CorruptArtifact as error:
+            fault = error if version == live else fault
+            _note(quarantine, ws, collection, version)
+            continue
+        except FailedPrecondition:
+            if version == live:
+                raise
+            continue
+        if version != live:
+            _note(promote, ws, collection, version, live)
+        return opened
+    raise fault
+
+
+def _note(write: Callable[..., None], *arguments: Any) -> None:
+    """Write down what was found if that is possible: what is served does not depend on it."""
+    with suppress(UnusableWorkspace, Unavailable, Exhausted, VersionMoved):
+        write(*arguments)
