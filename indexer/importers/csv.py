@@ -1,0 +1,148 @@
+"""CSV and TSV with a header row. Columns of nothing but numbers become numbers."""
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from indexer.importers.columns import Columns
+from indexer.importers.jsonl import row_item
+from indexer.importers.lines import MAX_LINE_BYTES, lines
+from indexer.importers.source import Record, Reject, Source, raw_start
+from retrieval.errors import InvalidInput, UnreadableSource
+from retrieval.items import MAX_TEXT_BYTES
+
+DELIMITERS = ",\t;|"
+INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # no leading zeros: those are codes, not numbers
+NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)([eE][+-]?\d{1,2})?")
+Cast = Callable[[str], str | int | float]
+
+
+class CsvReader:
+    """Reads rows under a header; the delimiter is told from it."""
+
+    ids_are_content = False
+
+    def __init__(self, source: Source) -> None:
+        self._path = source.path
+        csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_TEXT_BYTES))
+        self._header, self._delimiter = _read_header(source.path)
+        self._columns = Columns(source)
+        self._columns.check(self._header)
+        self._casts = self._find_casts()
+
+    def _find_casts(self) -> Sequence[Cast]:
+        """Tell number columns by reading everything once: a single other cell makes a column text."""
+        wanted = self._columns.attributes
+        never = {*self._columns.ids, *self._columns.texts}
+        open_columns = {
+            place: INTEGER
+            for place, name in enumerate(self._header)
+            if name not in never and (wanted is None or name in wanted)
+        }
+        filled: set[int] = set()
+        for _, cells in self._rows():
+            if not open_columns:
+                break
+            if not isinstance(cells, list):
+                continue
+            for place, pattern in list(open_columns.items()):
+                if not (cell := cells[place]):
+                    continue
+                filled.add(place)
+                if not pattern.fullmatch(cell):
+                    if NUMBER.fullmatch(cell):
+                        open_columns[place] = NUMBER
+                    else:
+                        del open_columns[place]
+        casts: list[Cast] = [str] * len(self._header)
+        for place, pattern in open_columns.items():
+            if place in filled:
+                casts[place] = int if pattern is INTEGER else float
+        return casts
+
+    def records(self, after: int = 0) -> Iterator[Record]:
+        """Yield an item per row, numbered by row from 1 below the header."""
+        for number, cells in islice(self._rows(), after, None):
+            if isinstance(cells, Reject):
+                yield number, cells
+                continue
+            row = {
+                name: cast(cell)
+                for name, cell, cast in zip(self._header, cells, self._casts, strict=True)
+                if cell != ""
+            }
+            for name in self._columns.texts:
+                row.setdefault(name, "")
+            yield number, row_item(self._columns, row)
+
+    def _rows(self) -> Iterator[tuple[int, list[str] | Reject]]:
+        """Yield every row below the header with its number, from 1."""
+        text = _TextLines(self._path)
+        reader = csv.reader(text, delimiter=self._delimiter)
+        next(reader)
+        number = 0
+        while True:
+            text.fault = ""
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                number += 1
+                yield number, Reject(f"bad CSV: {error}", raw_start(text.last))
+                continue
+            if not cells and not text.fault:  # a blank line
+                continue
+            number += 1
+            if text.fault:
+                yield number, Reject(text.fault, raw_start(text.last))
+            elif len(cells) != len(self._header):
+                fault = f"expected {len(self._header)} cells, got {len(cells)}"
+                yield number, Reject(fault, raw_start(text.last))
+            else:
+                yield number, cells
+
+
+class _TextLines:
+    """Decodes lines, noting a fault for the row that holds it instead of failing."""
+
+    def __init__(self, path: Path) -> None:
+        self._lines = lines(path, blank=True)
+        self.last = b""
+        self.fault = ""
+
+    def __iter__(self) -> "_TextLines":
+        return self
+
+    def __next__(self) -> str:
+        _, self.last = next(self._lines)
+        if len(self.last) > MAX_LINE_BYTES:
+            self.fault = f"the line is longer than {MAX_LINE_BYTES} bytes"
+            return "\n"
+        try:
+            return self.last.decode()
+        except UnicodeDecodeError:
+            self.fault = "invalid UTF-8"
+            return self.last.decode("utf-8", "replace")
+
+
+def _read_header(path: Path) -> tuple[list[str], str]:
+    _, first = next(lines(path), (0, b""))
+    try:
+        text = first.decode()
+    except UnicodeDecodeError as error:
+        raise UnreadableSource(f"{path.name}: the header is not UTF-8 text") from error
+    if not text.strip() or len(first) > MAX_LINE_BYTES:
+        raise UnreadableSource(f"{path.name}: expected a header row")
+    delimiter = max(DELIMITERS, key=text.count)
+    try:
+        # By the file, not the line: a quoted name may hold a line break.
+        header = next(csv.reader(_TextLines(path), delimiter=delimiter))
+    except csv.Error as error:
+        raise UnreadableSource(f"{path.name}: expected a header row: {error}") from error
+    repeated = {name for name in header if header.count(name) > 1}
+    if repeated:
+        raise InvalidInput(f"{path.name}: several columns are named {min(repeated)!r}", field="source")
+    return header, delimiter
