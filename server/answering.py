@@ -1,0 +1,245 @@
+"""Answering a batch of search requests: encode all, search all, serialise all. No threads, no network."""
+
+import itertools
+import math
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from retrieval.searcher import Searcher
+
+from encoders.encoder import Encoder
+from protos.twinspire.v1 import search_pb2
+from retrieval.content import Content
+from retrieval.errors import (
+    EncoderIndexMismatch,
+    FailedPrecondition,
+    ItemNotFound,
+    ModalityNotServed,
+    ModelNotLoaded,
+    TwinspireError,
+    ZeroVector,
+)
+from retrieval.item_vectors import item_vectors
+from retrieval.items import get_items
+from retrieval.search import ScoreKind, SearchResult, VectorQuery
+from retrieval.workspace import Workspace
+from server.calls import unexpected
+from server.translation.answers import Origin, answer_to
+from server.translation.queries import Part, Plan
+from server.translation.vectors import check_dims, unit_vector
+
+Vector: TypeAlias = NDArray[np.float32]
+
+# Names answers: unique among servers by chance, within one by counting.
+_SERVER_ID = secrets.token_hex(6)
+_NUMBERS = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Task:
+    """One search on its way through a batch."""
+
+    plan: Plan
+    started: float = 0.0  # perf_counter when it came in
+    vectors: dict[int, Vector] = field(default_factory=dict)  # of the parts that were encoded, by position
+    truncated: bool = False
+    scale: float = 1.0  # what turns the search's scores into the answer's
+    error: TwinspireError | None = None
+    encode_ms: float = 0.0
+    queue_ms: float = 0.0
+    search_ms: float = 0.0
+    fetch_ms: float = 0.0
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether some part is still content."""
+        return not self.vectors and any(part.content is not None for part in self.plan.parts)
+
+
+# Below this a difference of means is rounding, not a direction.
+_NO_DIRECTION = 1e-6
+
+
+class Answerer:
+    """Answers searches of one loaded version: one encoder, one index."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        collection: str,
+        origin: Origin,
+        searcher: Searcher,
+        encoder: Encoder | None,
+        dims: int,
+    ) -> None:
+        self.origin = origin
+        self.encoder = encoder
+        self._ws = ws
+        self._collection = collection
+        self._searcher = searcher
+        self._dims = dims
+
+    def check(self, plan: Plan) -> None:
+        """Refuse at once what this version cannot answer.
+
+        Raises:
+            EncoderIndexMismatch: if the caller expects another encoder.
+            DimensionMismatch: if a vector is not as wide as the index.
+            ModelNotLoaded: if something must be encoded and there is no encoder.
+            ModalityNotServed: if the encoder does not take this kind of content.
+        """
+        expected = plan.expected_fingerprint
+        if expected and expected != self.origin.encoder_fingerprint:
+            raise EncoderIndexMismatch(self.origin.encoder_fingerprint, expected)
+        for part in plan.parts:
+            if part.vector is not None:
+                check_dims(part.vector, self._dims, part.field)
+            elif part.content is not None:
+                check_content(self.encoder, part.content, part.field)
+
+    def encode(self, tasks: Sequence[Task]) -> None:
+        """Encode the contents of all tasks in one call; a task that fails gets its error."""
+        started = time.perf_counter()
+        waiting = [task for task in tasks if task.error is None and task.needs_encoder]
+        if not waiting:
+            return
+        try:
+            self._encode(waiting)
+        except Exception as error:
+            if len(waiting) == 1:
+                waiting[0].error = _known("encode", error)
+            else:  # find the one that it was
+                for task in waiting:
+                    self.encode([task])
+        elapsed_ms = (time.perf_counter() - started) * 1e3
+        for task in waiting:
+            task.encode_ms = elapsed_ms
+
+    def _encode(self, tasks: Sequence[Task]) -> None:
+        assert self.encoder is not None
+        contents: list[Content] = []
+        owners: list[tuple[Task, int]] = []
+        for task in tasks:
+            for at, part in enumerate(task.plan.parts):
+                if part.content is not None:
+                    contents.append(part.content)
+                    owners.append((task, at))
+        vectors = self.encoder.encode_queries(contents)
+        cut = self.encoder.truncates(contents)
+        for (task, at), vector, truncated in zip(owners, vectors, cut, strict=True):
+            task.vectors[at] = vector
+            task.truncated = task.truncated or truncated
+
+    def answer(self, tasks: Sequence[Task]) -> list[bytes | TwinspireError]:
+        """Answer each task with a serialised SearchResponse or its error, in order."""
+        self.encode(tasks)
+        queries: list[VectorQuery] = []
+        asked: list[int] = []
+        outcomes: list[bytes | TwinspireError] = []
+        for at, task in enumerate(tasks):
+            try:
+                queries.append(self._query(task))
+                asked.append(at)
+            except Exception as error:
+                task.error = _known("query", error)
+            outcomes.append(task.error or b"")
+        for at, result in zip(asked, self._search(queries), strict=True):
+            task = tasks[at]
+            outcomes[at] = (
+                result if isinstance(result, TwinspireError) else self._serialise(task, result, len(tasks))
+            )
+        return outcomes
+
+    def _search(self, queries: list[VectorQuery]) -> Sequence[SearchResult | TwinspireError]:
+        if not queries:
+            return []
+        try:
+            return self._searcher.search(queries)
+        except Exception as error:
+            return [_known("search", error)] * len(queries)
+
+    def _query(self, task: Task) -> VectorQuery:
+        if task.error is not None:
+            raise task.error
+        plan = task.plan
+        if len(plan.parts) == 1 and not plan.parts[0].item_id:
+            vector = task.vectors[0] if plan.parts[0].vector is None else plan.parts[0].vector
+            return plan.query(vector=vector)
+        total = sum(self._vector(task, at, part) * part.weight for at, part in enumerate(plan.parts))
+        assert isinstance(total, np.ndarray)
+        if plan.score_kind != ScoreKind.EXAMPLES:
+            return plan.query(vector=unit_vector(total, plan.parts[0].field))
+        task.scale = math.sqrt(float(np.dot(total, total)))
+        if task.scale < _NO_DIRECTION:
+            raise ZeroVector(field="query.examples")
+        query = plan.query(vector=unit_vector(total, "query.examples"))
+        if query.score_threshold is None:
+            return query
+        return replace(query, score_threshold=query.score_threshold / task.scale)
+
+    def _vector(self, task: Task, at: int, part: Part) -> Vector:
+        if part.vector is not None:
+            return part.vector
+        if at in task.vectors:
+            return task.vectors[at]
+        ws, collection, fingerprint = self._ws, self._collection, self.origin.encoder_fingerprint
+        found = item_vectors(ws, collection, fingerprint, [part.item_id]).get(part.item_id)
+        if found is not None:
+            return found
+        if get_items(ws, collection, [part.item_id]):
+            raise ItemNotEncoded(part.field, part.item_id)
+        raise ItemNotFound(collection, part.item_id)
+
+    def _serialise(self, task: Task, result: SearchResult, batch_size: int) -> bytes:
+        task.search_ms, task.fetch_ms = result.search_ms, result.fetch_ms
+        timing = search_pb2.Timing(
+            encode_ms=task.encode_ms,
+            search_ms=task.search_ms,
+            fetch_ms=task.fetch_ms,
+            queue_ms=task.queue_ms,
+            total_ms=(time.perf_counter() - task.started) * 1e3,
+            batch_size=batch_size,
+        )
+        return answer_to(
+            result,
+            self.origin,
+            score_kind=task.plan.score_kind,
+            score_scale=task.scale,
+            truncated=task.truncated,
+            search_id=f"{_SERVER_ID}-{next(_NUMBERS)}",
+            timing=timing,
+        )
+
+
+class ItemNotEncoded(FailedPrecondition):
+    """An item is stored, but the live encoder has not read it yet."""
+
+    reason = "ITEM_NOT_ENCODED"
+
+    def __init__(self, field: str, id: str) -> None:
+        super().__init__(f"{field}: item {id!r} has no vector of the live encoder yet: index the collection")
+
+
+def check_content(encoder: Encoder | None, content: Content, field: str) -> None:
+    """Check that an encoder takes a content.
+
+    Raises:
+        ModelNotLoaded: if there is no encoder.
+        ModalityNotServed: if it does not take this kind of content.
+    """
+    if encoder is None:
+        raise ModelNotLoaded(
+            f"{field}: the collection has no encoder: only vectors and item ids are answered"
+        )
+    if content.modality not in encoder.card.modalities:
+        served = ", ".join(encoder.card.modalities)
+        raise ModalityNotServed(f"{field}: the encoder takes {served}, got {content.modality}")
+
+
+def _known(where: str, error: Exception) -> TwinspireError:
+    return error if isinstance(error, TwinspireError) else unexpected(where, error)

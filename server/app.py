@@ -1,0 +1,240 @@
+"""The composition root: puts a server together, runs it, and stops it without dropping a call."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection
+
+from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
+from retrieval.errors import BackendUnavailable
+from retrieval.workspace import Workspace
+from server import health as health_service
+from server.calls import Calls, Gate, UnknownMethods
+from server.collection_service import CollectionService
+from server.config import ServerConfig
+from server.encoder_service import EncoderService
+from server.health import Health
+from server.item_service import ItemService
+from server.live import Live
+from server.loading import Encoders, LoadEncoder, Loader, load_encoder_lazily
+from server.logs import configure_logs, log
+from server.metrics import Metrics
+from server.paging import PageTokens, workspace_key
+from server.search_service import SearchService
+from server.server_service import ServerService
+from server.workers import Workers
+
+SERVICES = [
+    f"twinspire.v1.{name}"
+    for name in ("SearchService", "ItemService", "EncoderService", "CollectionService", "ServerService")
+]
+# Requests above our own limit and below this one get our status, with details; beyond, the library's.
+_LIBRARY_SLACK = 2
+# The connections of a client that opens too many streams wait, rather than the server.
+_MAX_STREAMS = 1024
+
+
+class Server:
+    """One running server."""
+
+    def __init__(
+        self, ws: Workspace, config: ServerConfig, *, load_encoder: LoadEncoder = load_encoder_lazily
+    ) -> None:
+        """Put the parts together; nothing runs yet. Call inside the event loop that it is to run in."""
+        self._ws = ws
+        self._config = config
+        self.metrics = Metrics()
+        self.gate = Gate()
+        self.health = Health(SERVICES)
+        self._workers = Workers(config.max_queued_tasks)
+        self._encoders = Encoders(ws, load_encoder)
+        loader = Loader(ws, self._encoders, config.max_catch_up_segments)
+        self.live = Live(ws, config, loader, self._workers, self.metrics, self.health)
+        self.metrics.in_flight.set_function(lambda: self.gate.in_flight)
+        self.metrics.queued.set_function(lambda: self.live.queued)
+        self._grpc = grpc.aio.server(options=_options(config))
+        self._add_handlers()
+        self._watcher: asyncio.Task[None] | None = None
+        self._metrics_server: Any = None
+        self.port = 0
+        self.metrics_port = 0
+
+    def _add_handlers(self) -> None:
+        calls = Calls(self.metrics, self.gate, self._config.max_request_bytes)
+        for service, methods in self._methods(calls).items():
+            self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        if self._config.reflection:
+            names = [*SERVICES, health_service.SERVICE, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(names, self._grpc)
+        self._grpc.add_generic_rpc_handlers((UnknownMethods(calls),))
+
+    def _methods(self, calls: Calls) -> dict[str, dict[str, Any]]:
+        unary = calls.unary
+        tokens = PageTokens(workspace_key(self._ws.root))
+        search = SearchService(self.live, self.metrics)
+        items = ItemService(self._ws, self.live, self._workers, self.metrics, tokens)
+        encoders = EncoderService(self._ws, self.live, self._encoders, self._workers)
+        collections = CollectionService(self._ws, self.live, self._workers)
+        server = ServerService(self._config, self.live)
+        return {
+            "twinspire.v1.SearchService": {
+                "Search": unary("Search", search_pb2.SearchRequest, search.search),
+                "BatchSearch": unary("BatchSearch", search_pb2.BatchSearchRequest, search.batch_search),
+            },
+            "twinspire.v1.ItemService": {
+                "UpsertItems": calls.both_streams(
+                    "UpsertItems", items_pb2.UpsertItemsRequest, items.upsert_items
+                ),
+                "DeleteItems": unary("DeleteItems", items_pb2.DeleteItemsRequest, items.delete_items),
+                "GetItems": unary("GetItems", items_pb2.GetItemsRequest, items.get_items),
+                "ListItems": unary("ListItems", items_pb2.ListItemsRequest, items.list_items),
+                "CountItems": unary("CountItems", items_pb2.CountItemsRequest, items.count_items),
+            },
+            "twinspire.v1.EncoderService": {
+                "Encode": unary("Encode", encoders_pb2.EncodeRequest, encoders.encode),
+                "ListEncoders": unary(
+                    "ListEncoders", encoders_pb2.ListEncodersRequest, encoders.list_encoders
+                ),
+            },
+            "twinspire.v1.CollectionService": {
+                "ListCollections": unary(
+                    "ListCollections", collections_pb2.ListCollectionsRequest, collections.list_collections
+                ),
+                "GetCollection": unary(
+                    "GetCollection", collections_pb2.GetCollectionRequest, collections.get_collection
+                ),
+                "ListIndexVersions": unary(
+                    "ListIndexVersions",
+                    collections_pb2.ListIndexVersionsRequest,
+                    collections.list_index_versions,
+                ),
+                "SetLiveVersion": unary(
+                    "SetLiveVersion", collections_pb2.SetLiveVersionRequest, collections.set_live_version
+                ),
+            },
+            "twinspire.v1.ServerService": {
+                "GetServerInfo": unary(
+                    "GetServerInfo", server_pb2.GetServerInfoRequest, server.get_server_info
+                )
+            },
+            health_service.SERVICE: {
+                "Check": unary("Health.Check", health_pb2.HealthCheckRequest, self.health.check),
+                "List": unary("Health.List", health_pb2.HealthListRequest, self.health.list),
+                "Watch": calls.server_stream(
+                    "Health.Watch", health_pb2.HealthCheckRequest, self.health.watch
+                ),
+            },
+        }
+
+    async def start(self) -> None:
+        """Listen, load what is live, and say SERVING.
+
+        Raises:
+            BackendUnavailable: if the port is taken.
+        """
+        self.port = self._listen()
+        if self._config.metrics_port is not None:
+            self._metrics_server, _ = self.metrics.serve(self._config.metrics_port)
+            self.metrics_port = self._metrics_server.server_port
+        await self._grpc.start()
+        await self.live.start()
+        self._watcher = asyncio.create_task(self.live.watch())
+
+    def _listen(self) -> int:
+        address = f"{self._config.host}:{self._config.port}"
+        try:
+            port = self._grpc.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if not port:
+            raise BackendUnavailable(f"cannot listen on {address}: is another server running there?")
+        return int(port)
+
+    async def stop(self) -> None:
+        """Take no more calls, finish those that run, and release everything."""
+        log("stopping", in_flight=self.gate.in_flight)
+        await self.health.close()
+        finished = await self.gate.close(self._config.shutdown_grace_s)
+        await self._grpc.stop(1.0 if finished else 0.0)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watcher
+        await self.live.close()
+        await asyncio.to_thread(self._workers.close)
+        if self._metrics_server is not None:
+            await asyncio.to_thread(self._metrics_server.shutdown)
+            self._metrics_server.server_close()
+        log("stopped", finished=finished)
+
+
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", config.max_request_bytes * _LIBRARY_SLACK),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_concurrent_streams", _MAX_STREAMS),
+        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake: say so
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+async def _serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+    with Workspace(config.workspace) as ws:
+        server = Server(ws, config)
+        stop = asyncio.Event()
+        with _signals(stop):
+            await server.start()
+            announce(f"serving {len(server.live.served)} collections on {config.host}:{server.port}")
+            log("serving", port=server.port, metrics_port=server.metrics_port, pid=os.getpid())
+            await stop.wait()
+        await server.stop()
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """Set the event at the first SIGTERM or SIGINT; end the process at the second."""
+
+    def first_or_second(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first_or_second, number)
+    yield
+
+
+def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
+    """Run a server until SIGTERM or SIGINT.
+
+    Args:
+        config: its settings.
+        announce: is given one line once searches are answered.
+
+    Raises:
+        UnusableWorkspace: if there is no workspace.
+        InsecureAddress: if it would listen in clear beyond loopback.
+        BackendUnavailable: if the port is taken.
+    """
+    configure_logs()
+    run = _event_loop_runner()
+    run(_serve(config, announce))
+
+
+def _event_loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+    """Prefer uvloop, which costs a quarter less per call (docs/decisions/050-serving.md)."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return cast(Callable[[Coroutine[Any, Any, None]], None], uvloop.run)

@@ -1,0 +1,232 @@
+"""What every call shares: parsing inside the handler, the status of an error, counting, and stopping.
+
+Handlers are registered on raw bytes. The library's own parsing would answer malformed bytes with INTERNAL
+or UNKNOWN, and a raised exception with UNKNOWN and its text.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError, Message
+
+from retrieval.errors import InternalError, TwinspireError, Unimplemented
+from server.errors import MalformedRequest, RequestTooLarge, ShuttingDown
+from server.logs import log
+from server.metrics import Metrics
+from server.status import DETAILS_KEY, status_of
+from server.wire import refuse_two_kinds
+
+RequestT = TypeVar("RequestT", bound=Message)
+Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Answer: TypeAlias = bytes | Message
+UnaryMethod: TypeAlias = Callable[[RequestT, Context], Awaitable[Answer]]
+StreamMethod: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Answer]]
+
+
+class Gate:
+    """Counts the calls being answered, and shuts when the server stops."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.closing = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def enter(self) -> None:
+        """Begin an answer.
+
+        Raises:
+            ShuttingDown: if the server is stopping.
+        """
+        if self.closing.is_set():
+            raise ShuttingDown()
+        self.in_flight += 1
+        self._idle.clear()
+
+    def leave(self) -> None:
+        """End an answer."""
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._idle.set()
+
+    async def close(self, grace_s: float) -> bool:
+        """Let no more in, and wait for those inside; tell whether all left within the grace."""
+        self.closing.set()
+        try:
+            await asyncio.wait_for(self._idle.wait(), grace_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class Calls:
+    """Makes gRPC handlers out of plain methods on messages."""
+
+    def __init__(self, metrics: Metrics, gate: Gate, max_request_bytes: int) -> None:
+        self._metrics = metrics
+        self._gate = gate
+        self._max_request_bytes = max_request_bytes
+
+    def unary(self, name: str, request: type[RequestT], method: UnaryMethod[RequestT]) -> Any:
+        """Make the handler of a call with one request and one answer."""
+        record = self._recorder(name)
+
+        async def handle(data: bytes, context: Context) -> bytes:
+            started = time.perf_counter()
+            try:
+                self._gate.enter()
+                try:
+                    answer = _serialised(await method(self._parse(request, data), context))
+                finally:
+                    self._gate.leave()
+                record(started, "OK")
+                return answer
+            except asyncio.CancelledError:
+                record(started, "CANCELLED")
+                raise
+            except Exception as error:
+                failure = _failure(name, error)
+            return await self._abort(context, record, started, failure)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+    def server_stream(self, name: str, request: type[RequestT], method: StreamMethod[RequestT]) -> Any:
+        """Make the handler of a call with one request and many answers."""
+        record = self._recorder(name)
+
+        async def handle(data: bytes, context: Context) -> None:
+            started = time.perf_counter()
+            try:
+                async for answer in method(self._parse(request, data), context):
+                    await context.write(_serialised(answer))
+                record(started, "OK")
+                return
+            except asyncio.CancelledError:
+                record(started, "CANCELLED")
+                raise
+            except Exception as error:
+                failure = _failure(name, error)
+            await self._abort(context, record, started, failure)
+
+        return grpc.unary_stream_rpc_method_handler(handle)
+
+    def both_streams(self, name: str, request: type[RequestT], method: UnaryMethod[RequestT]) -> Any:
+        """Make the handler of a call whose requests are answered one by one, in order."""
+        record = self._recorder(name)
+
+        async def handle(_requests: object, context: Context) -> None:
+            started = time.perf_counter()
+            try:
+                while (data := await self._next(context)) is not None:
+                    started = time.perf_counter()
+                    self._gate.enter()
+                    try:
+                        answer = await method(self._parse(request, data), context)
+                        await context.write(_serialised(answer))
+                    finally:
+                        self._gate.leave()
+                    record(started, "OK")
+                return
+            except asyncio.CancelledError:
+                record(started, "CANCELLED")
+                raise
+            except Exception as error:
+                failure = _failure(name, error)
+            await self._abort(context, record, started, failure)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def refusal(self, failure: TwinspireError) -> Any:
+        """Make a handler that reads nothing and always fails alike."""
+        record = self._recorder("unknown")
+
+        async def handle(_requests: object, context: Context) -> None:
+            await self._abort(context, record, time.perf_counter(), failure)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _parse(self, request: type[RequestT], data: bytes) -> RequestT:
+        if len(data) > self._max_request_bytes:
+            raise RequestTooLarge(len(data), self._max_request_bytes)
+        try:
+            message = request.FromString(data)
+        except DecodeError:
+            raise MalformedRequest(request.DESCRIPTOR.name) from None
+        refuse_two_kinds(message, data)
+        return message
+
+    async def _next(self, context: Context) -> bytes | None:
+        """Read a stream's next request, None at its end; a stopping server does not wait for it."""
+        reading = asyncio.ensure_future(context.read())
+        closing = asyncio.ensure_future(self._gate.closing.wait())
+        try:
+            await asyncio.wait({reading, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise ShuttingDown()
+            data = reading.result()
+            return data if isinstance(data, bytes) else None  # EOF
+        finally:
+            reading.cancel()
+            closing.cancel()
+
+    def _recorder(self, name: str) -> Callable[[float, str], None]:
+        seconds = self._metrics.seconds.labels(name)
+        codes: dict[str, Any] = {}
+
+        def record(started: float, code: str) -> None:
+            counter = codes.get(code)
+            if counter is None:
+                counter = codes[code] = self._metrics.requests.labels(name, code)
+            counter.inc()
+            seconds.observe(time.perf_counter() - started)
+
+        return record
+
+    async def _abort(
+        self,
+        context: Context,
+        record: Callable[[float, str], None],
+        started: float,
+        failure: TwinspireError,
+    ) -> NoReturn:
+        status = status_of(failure)
+        code = _CODES[status.code]
+        record(started, code.name)
+        self._metrics.errors.labels(failure.reason).inc()
+        details = ((DETAILS_KEY, status.SerializeToString()),)
+        await context.abort(code, status.message, trailing_metadata=details)
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _serialised(answer: Answer) -> bytes:
+    return answer if isinstance(answer, bytes) else answer.SerializeToString()
+
+
+def _failure(method: str, error: Exception) -> TwinspireError:
+    return error if isinstance(error, TwinspireError) else unexpected(method, error)
+
+
+def unexpected(where: str, error: BaseException) -> InternalError:
+    """Log an error that nobody foresaw, and return one that tells its reader only where to look it up."""
+    error_id = secrets.token_hex(8)
+    log("unexpected error", level=logging.ERROR, error=error, where=where, error_id=error_id)
+    return InternalError(f"internal error {error_id}: the server's log has more", error_id=error_id)
+
+
+class UnknownMethods(grpc.GenericRpcHandler):
+    """Answers calls of methods that are not there. Add it last."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Make a handler that says so, whatever is sent."""
+        return self._calls.refusal(Unimplemented(f"there is no method {handler_call_details.method}"))

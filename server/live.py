@@ -1,0 +1,310 @@
+"""What is served now: the live version of each collection, swapped without a gap."""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from encoders.encoder import Encoder
+from retrieval.chunking import Chunking
+from retrieval.collections import collection_names, require_collection
+from retrieval.errors import BackendUnavailable, CorruptArtifact, FailedPrecondition, TwinspireError
+from retrieval.item_vectors import pending_segments_of
+from retrieval.publishing import live_version, promote
+from retrieval.workspace import Workspace
+from server.calls import unexpected
+from server.config import ServerConfig
+from server.health import Health
+from server.loading import ENCODE_BATCH, LoadedVersion, Loader, store_vectors
+from server.logs import log
+from server.metrics import Metrics
+from server.pipeline import Pipeline
+from server.workers import Workers
+
+# Versions other than the live ones that are kept loaded for requests that name them.
+MAX_NAMED_VERSIONS = 2
+
+
+class Served:
+    """A loaded version with its pipeline. Searches hold it (`with served:`) against being closed."""
+
+    def __init__(self, loaded: LoadedVersion, metrics: Metrics, config: ServerConfig) -> None:
+        self.loaded = loaded
+        self.version = loaded.opened.version
+        self.answerer = loaded.answerer
+        self.pipeline = Pipeline(
+            loaded.answerer,
+            metrics,
+            max_batch=config.max_batch,
+            max_queued=config.max_queued_searches,
+            encode_s=loaded.encode_s,
+        )
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._unused.set()
+
+    def __enter__(self) -> Self:
+        self._users += 1
+        self._unused.clear()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if not self._users:
+            self._unused.set()
+
+    async def retire(self) -> None:
+        """Wait until the last search has been answered, then release everything."""
+        while self._users:
+            await self._unused.wait()
+        await asyncio.to_thread(self._release)
+
+    def _release(self) -> None:
+        self.pipeline.stop()
+        self.loaded.close()
+
+
+class Live:
+    """Holds the served versions, follows the aliases in the database, and keeps health in step."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        config: ServerConfig,
+        loader: Loader,
+        workers: Workers,
+        metrics: Metrics,
+        health: Health,
+    ) -> None:
+        self._ws = ws
+        self._config = config
+        self._loader = loader
+        self._workers = workers
+        self._metrics = metrics
+        self._health = health
+        self._served: dict[str, Served] = {}
+        self._aliases: dict[str, str | None] = {}  # as last seen in the database
+        self._named: OrderedDict[tuple[str, str], Served] = OrderedDict()
+        self._swapping = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._loading = True  # the first loading is not over
+
+    @property
+    def served(self) -> dict[str, Served]:
+        """The live versions that are loaded, by collection."""
+        return self._served
+
+    @property
+    def queued(self) -> int:
+        """Searches that wait or are being answered."""
+        return sum(served.pipeline.queued for served in (*self._served.values(), *self._named.values()))
+
+    def encoder(self, collection: str) -> Encoder | None:
+        """Return the live encoder of a collection, if it is loaded."""
+        served = self._served.get(collection)
+        return served.loaded.encoder if served else None
+
+    def chunking(self, collection: str) -> Chunking | None:
+        """Tell how to cut the long texts of a collection for its live encoder."""
+        encoder = self.encoder(collection)
+        if encoder is None or not encoder.card.max_words:
+            return None
+        return Chunking(encoder.card.max_words, encoder.card.max_words // 6)
+
+    async def find(self, collection: str, version: str = "") -> Served:
+        """Return what is to answer a search.
+
+        Raises:
+            CollectionNotFound: if there is no such collection.
+            VersionNotFound: if it has no such version.
+            BackendUnavailable: if no version is live, or it is still being loaded.
+        """
+        served = self._served.get(collection)
+        if served is not None and version in ("", served.version):
+            return served
+        if version:
+            return await self._find_named(collection, version)
+        await self._workers.reads.run(require_collection, self._ws, collection)
+        if self._aliases.get(collection) or self._loading:
+            raise BackendUnavailable(f"collection {collection!r} is being loaded, or cannot be: retry later")
+        raise BackendUnavailable(f"collection {collection!r} has no live index yet: build one, then retry")
+
+    async def _find_named(self, collection: str, version: str) -> Served:
+        key = (collection, version)
+        if key not in self._named:
+            await self._workers.reads.run(require_collection, self._ws, collection)
+            loaded = await self._workers.loads.run(self._loader.load, collection, version)
+            if key in self._named:  # someone else was faster
+                loaded.close()
+            else:
+                self._named[key] = Served(loaded, self._metrics, self._config)
+        self._named.move_to_end(key)
+        while len(self._named) > MAX_NAMED_VERSIONS:
+            self._retire(self._named.popitem(last=False)[1])
+        return self._named[key]
+
+    async def set_live(self, collection: str, version: str, expected: str) -> str:
+        """Switch the live version, if it is still the expected one; return the one before.
+
+        The new version is loaded and warm before the old one is let go: no search fails or waits.
+
+        Raises:
+            CollectionNotFound: if there is no such collection.
+            VersionNotFound: if it has no such version.
+            VersionMoved: if another version is live than the expected one.
+            FailedPrecondition: if the version cannot be served; the old one stays.
+        """
+        await self._workers.reads.run(require_collection, self._ws, collection)
+        async with self._swapping:
+            current = self._served.get(collection)
+            loaded = None
+            if current is None or current.version != version:
+                loaded = await self._workers.loads.run(self._loader.load, collection, version)
+            try:
+                await self._workers.writes.run(promote, self._ws, collection, version, expected)
+            except BaseException:
+                if loaded is not None:
+                    await asyncio.to_thread(loaded.close)
+                raise
+            self._aliases[collection] = version
+            if loaded is not None:
+                await self._swap(collection, loaded)
+        return expected
+
+    async def _swap(self, collection: str, loaded: LoadedVersion) -> None:
+        """Flip the reference, then catch up on what was written while the new version was being loaded."""
+        old = self._served.get(collection)
+        self._served[collection] = Served(loaded, self._metrics, self._config)
+        self._metrics.swaps.inc()
+        log("version live", collection=collection, version=loaded.opened.version, ready=True)
+        if old is not None:
+            self._retire(old)
+        await self._tell_health()
+        await self._workers.writes.run(self._loader.catch_up, loaded)
+
+    def _retire(self, served: Served) -> None:
+        task = asyncio.create_task(served.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _tell_health(self) -> None:
+        complete = all(self._served[name].loaded.encoder is not None for name in self._served)
+        await self._health.set_serving(bool(self._served) and complete and not self._loading)
+
+    async def absorb(self, collection: str, ids: Sequence[str]) -> None:
+        """Encode items that were just stored, and let the live version find them.
+
+        Without a live encoder there is nothing to do: an index that is built later reads them.
+        """
+        while True:
+            served = self._served.get(collection)
+            if served is None or served.loaded.encoder is None or not ids:
+                return
+            with served:
+                await self._encode_items(served.loaded, served.loaded.encoder, ids)
+            if self._served.get(collection) is served:
+                return  # else the version was swapped meanwhile, and the new one must find them too
+
+    async def _encode_items(self, loaded: LoadedVersion, encoder: Encoder, ids: Sequence[str]) -> None:
+        pending = await self._workers.reads.run(
+            pending_segments_of, self._ws, loaded.collection, encoder.card.fingerprint, ids
+        )
+        for start in range(0, len(pending), ENCODE_BATCH):
+            batch = pending[start : start + ENCODE_BATCH]
+            keys = np.array([key for key, _ in batch], np.int64)
+            vectors = await self._workers.encodings.run(
+                encoder.encode_items, [content for _, content in batch]
+            )
+            await self._workers.writes.run(store_vectors, self._ws, encoder, keys, vectors)
+            await self._workers.writes.run(loaded.searcher.add_fresh, keys, vectors)
+
+    async def start(self) -> None:
+        """Load every collection's live version."""
+        await self._follow()
+        self._loading = False
+        await self._tell_health()
+
+    async def watch(self) -> None:
+        """Follow what other processes promote and write, until cancelled."""
+        seen = None
+        while True:
+            await asyncio.sleep(self._config.watch_interval_s)
+            try:
+                version = await self._workers.loads.run(self._data_version)
+                if version != seen:
+                    seen = version
+                    await self._follow()
+                    await self._refresh()
+            except TwinspireError as error:
+                seen = None  # try again
+                log("watching failed", level=logging.WARNING, reason=error.reason, message_text=str(error))
+            except Exception as error:
+                seen = None
+                unexpected("watch", error)
+
+    def _data_version(self) -> int:
+        return int(self._ws.fetch("PRAGMA data_version")[0][0])
+
+    async def _follow(self) -> None:
+        """Load what became live, and let go of what no longer is."""
+        async with self._swapping:
+            aliases = await self._workers.loads.run(self._read_aliases)
+            for collection in self._aliases.keys() - aliases.keys():
+                self._aliases.pop(collection)
+                if served := self._served.pop(collection, None):
+                    self._retire(served)
+            for collection, version in aliases.items():
+                if version != self._aliases.get(collection):
+                    await self._load_live(collection)
+                    self._aliases[collection] = version
+        self._metrics.ready.set(len(self._served))
+        await self._tell_health()
+
+    def _read_aliases(self) -> dict[str, str | None]:
+        return {name: live_version(self._ws, name) for name in collection_names(self._ws)}
+
+    async def _load_live(self, collection: str) -> None:
+        try:
+            loaded = await self._workers.loads.run(self._loader.load_live, collection)
+        except (CorruptArtifact, FailedPrecondition) as error:
+            # What is served already stays: an old version answers better than none.
+            log(
+                "version refused",
+                level=logging.ERROR,
+                collection=collection,
+                reason=error.reason,
+                why=str(error),
+            )
+            self._metrics.errors.labels(error.reason).inc()
+            return
+        current = self._served.get(collection)
+        if loaded is None:
+            return
+        if current is not None and current.version == loaded.opened.version:
+            loaded.close()
+        else:
+            await self._swap(collection, loaded)
+
+    async def _refresh(self) -> None:
+        """Find what other processes encoded."""
+        for served in list(self._served.values()):
+            with served:
+                await self._workers.loads.run(served.loaded.searcher.refresh)
+
+    async def close(self) -> None:
+        """Release all versions."""
+        everything = [*self._served.values(), *self._named.values()]
+        self._served.clear()
+        self._named.clear()
+        for served in everything:
+            self._retire(served)
+        while self._retiring:
+            with contextlib.suppress(Exception):
+                await asyncio.gather(*self._retiring)

@@ -1,0 +1,200 @@
+"""Loading a version: open and verify the index, load its encoder, catch up, warm up. Blocks: use a thread."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+import numpy as np
+from retrieval.searcher import Searcher
+
+from encoders.encoder import Encoder
+from retrieval.content import Content
+from retrieval.embeddings import encoder_row, put_embeddings
+from retrieval.errors import CorruptArtifact, EncoderIndexMismatch, FailedPrecondition, ModelNotFound
+from retrieval.index import Keys
+from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
+from retrieval.registry import ModelRow, find_model, model_by_fingerprint
+from retrieval.search import VectorQuery
+from retrieval.segments import pending_segments
+from retrieval.workspace import Workspace
+from server.answering import Answerer
+from server.logs import log
+from server.translation.answers import Origin
+
+LoadEncoder: TypeAlias = Callable[[Path], Encoder]
+
+ENCODE_BATCH = 256
+_WARM_UPS = 3
+
+
+def load_encoder_lazily(folder: Path) -> Encoder:
+    """Load an encoder by its card, importing what its kind needs only now."""
+    from encoders.loading import load_encoder
+
+    return load_encoder(folder)
+
+
+class Encoders:
+    """The encoders in use, each loaded once, whatever the number of collections and versions under it."""
+
+    def __init__(self, ws: Workspace, load: LoadEncoder = load_encoder_lazily) -> None:
+        self._ws = ws
+        self._load = load
+        self._loaded: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
+
+    def by_fingerprint(self, fingerprint: str) -> Encoder | None:
+        """Return the encoder of a fingerprint; None if no such model is registered.
+
+        Raises:
+            CorruptArtifact: if its files differ from its card.
+            EncoderIndexMismatch: if the card has another fingerprint than the registry.
+            MissingExtra: if it needs what is not installed.
+        """
+        encoder = self._loaded.get(fingerprint)
+        if encoder is None:
+            try:
+                model = model_by_fingerprint(self._ws, fingerprint)
+            except ModelNotFound:
+                return None
+            encoder = self._load_model(model)
+        return encoder
+
+    def by_name(self, reference: str) -> Encoder:
+        """Return an encoder by "name" or "name@version"; raises as `by_fingerprint` does.
+
+        Raises:
+            ModelNotFound: if there is no such model.
+        """
+        model = find_model(self._ws, reference)
+        return self._loaded.get(model.fingerprint) or self._load_model(model)
+
+    def _load_model(self, model: ModelRow) -> Encoder:
+        encoder = self._load(model.folder)
+        if encoder.card.fingerprint != model.fingerprint:
+            raise EncoderIndexMismatch(model.fingerprint, encoder.card.fingerprint)
+        self._loaded[model.fingerprint] = encoder
+        return encoder
+
+
+@dataclass(slots=True, eq=False)
+class LoadedVersion:
+    """An index version in memory, warm, with its encoder."""
+
+    collection: str
+    opened: OpenIndex
+    encoder: Encoder | None
+    searcher: Searcher
+    answerer: Answerer
+    encode_s: float  # what encoding one query takes
+
+    def close(self) -> None:
+        """Release the index."""
+        self.opened.index.close()
+
+
+class Loader:
+    """Loads versions."""
+
+    def __init__(self, ws: Workspace, encoders: Encoders, max_catch_up: int) -> None:
+        self._ws = ws
+        self._encoders = encoders
+        self._max_catch_up = max_catch_up
+
+    def load_live(self, collection: str) -> LoadedVersion | None:
+        """Load the live version, or, if its bytes rotted, the newest one that is sound; None without any.
+
+        Raises:
+            CorruptArtifact: if no version is sound.
+            FailedPrecondition: if it cannot be served: another width than its encoder, a missing extra.
+        """
+        while True:
+            opened = open_live(self._ws, collection)
+            if opened is None:
+                return None
+            try:
+                return self._load(collection, opened)
+            except CorruptArtifact as error:
+                log("version quarantined", collection=collection, version=opened.version, reason=str(error))
+                quarantine(self._ws, collection, opened.version)
+
+    def load(self, collection: str, version: str) -> LoadedVersion:
+        """Load a version.
+
+        Raises:
+            VersionNotFound: if there is none.
+            CorruptArtifact: if its bytes rotted.
+            FailedPrecondition: if it cannot be served.
+        """
+        return self._load(collection, open_index(self._ws, collection, version))
+
+    def _load(self, collection: str, opened: OpenIndex) -> LoadedVersion:
+        manifest = opened.manifest
+        encoder = self._encoders.by_fingerprint(manifest.fingerprint)
+        if encoder is not None and encoder.card.dims != manifest.dims:
+            raise FailedPrecondition(
+                f"encoder {manifest.model} makes {encoder.card.dims} dimensions,"
+                f" the index has {manifest.dims}"
+            )
+        searcher = Searcher(self._ws, collection, opened)
+        origin = Origin(opened.version, manifest.fingerprint, manifest.model)
+        answerer = Answerer(self._ws, collection, origin, searcher, encoder, manifest.dims)
+        loaded = LoadedVersion(collection, opened, encoder, searcher, answerer, encode_s=0.0)
+        self.catch_up(loaded)
+        self._warm(loaded)
+        return loaded
+
+    def catch_up(self, loaded: LoadedVersion) -> int:
+        """Make findable what was written under another version: encode it, and read what others encoded.
+
+        Returns:
+            How many segments were encoded here; at most the configured number.
+        """
+        done, after = 0, loaded.opened.manifest.built_key
+        while loaded.encoder is not None and done < self._max_catch_up:
+            fingerprint = loaded.encoder.card.fingerprint
+            pending = pending_segments(
+                self._ws, loaded.collection, fingerprint, limit=ENCODE_BATCH, after_key=after
+            )
+            if not pending:
+                break
+            encode_segments(self._ws, loaded.encoder, pending)
+            done, after = done + len(pending), pending[-1][0]
+        loaded.searcher.refresh()
+        return done
+
+    def _warm(self, loaded: LoadedVersion) -> None:
+        """Touch what a search touches, and time the encoder."""
+        vector = np.zeros(loaded.opened.manifest.dims, np.float32)
+        vector[0] = 1.0
+        if loaded.encoder is not None and "text" in loaded.encoder.card.modalities:
+            for _ in range(_WARM_UPS):
+                started = time.perf_counter()
+                vector = loaded.encoder.encode_queries([Content(text="a question to warm up with")])[0]
+                loaded.encode_s = time.perf_counter() - started
+        (result,) = loaded.searcher.search([VectorQuery(vector=vector)])
+        if isinstance(result, Exception):
+            raise result
+
+
+def encode_segments(
+    ws: Workspace, encoder: Encoder, pending: list[tuple[int, Content]]
+) -> tuple[Keys, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
+    """Encode segments, store their vectors, and return keys and vectors."""
+    keys = np.array([key for key, _ in pending], np.int64)
+    vectors = encoder.encode_items([content for _, content in pending])
+    store_vectors(ws, encoder, keys, vectors)
+    return keys, vectors
+
+
+def store_vectors(
+    ws: Workspace, encoder: Encoder, keys: Keys, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+) -> None:
+    """Store vectors, registering the encoder if these are its first."""
+    try:
+        put_embeddings(ws, encoder.card.fingerprint, keys, vectors)
+    except ModelNotFound:
+        encoder_row(ws, encoder.card.fingerprint, encoder.card.dims)
+        put_embeddings(ws, encoder.card.fingerprint, keys, vectors)

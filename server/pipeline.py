@@ -1,0 +1,226 @@
+"""The pipeline of one loaded version: it answers what waits together, in threads of its own.
+
+Batching has no timer. A thread takes all that waits and answers it; meanwhile the next batch gathers. A
+single search at an idle server goes out at once, and under load batches grow by themselves.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from retrieval.errors import DeadlineExceeded, Overloaded, TwinspireError
+from server.answering import Answerer, Task
+from server.calls import unexpected
+from server.metrics import Metrics
+from server.translation.queries import Plan
+
+Outcome: TypeAlias = bytes | TwinspireError
+
+# A slower encoder gets a thread and a queue of its own, so that vectors do not wait behind texts.
+HEAVY_ENCODE_S = 0.001
+# What an overloaded caller is told to wait.
+RETRY_AFTER_S = 0.1
+
+
+class Job:
+    """Searches of one call: they are admitted, cancelled and answered together."""
+
+    __slots__ = ("deadline", "future", "loop", "tasks")
+
+    def __init__(self, tasks: list[Task], loop: asyncio.AbstractEventLoop, deadline: float | None) -> None:
+        self.tasks = tasks
+        self.loop = loop
+        self.future: asyncio.Future[list[Outcome]] = loop.create_future()
+        self.deadline = deadline  # perf_counter
+
+
+class Stage:
+    """A thread that takes all that waits, and works on it."""
+
+    def __init__(self, name: str, work: Callable[[list[Job]], None], max_batch: int) -> None:
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._work = work
+        self._max_batch = max_batch
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Job) -> None:
+        """Let a job wait."""
+        self._queue.put(job)
+
+    def stop(self) -> None:
+        """End the thread once it has done what waits."""
+        self._queue.put(None)
+
+    def join(self) -> None:
+        """Wait until the thread has ended."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        running = True
+        while running:
+            job = self._queue.get()
+            if job is None:
+                return
+            batch, size = [job], len(job.tasks)
+            while size < self._max_batch:
+                try:
+                    job = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    running = False
+                    break
+                batch.append(job)
+                size += len(job.tasks)
+            self._work(batch)
+            del batch, job  # an idle thread keeps nothing alive
+
+
+class Pipeline:
+    """Admits, batches and answers the searches of one loaded version."""
+
+    def __init__(
+        self, answerer: Answerer, metrics: Metrics, *, max_batch: int, max_queued: int, encode_s: float
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            answerer: does the work.
+            metrics: counts it.
+            max_batch: queries answered together.
+            max_queued: searches waiting or being answered; those of texts for a heavy encoder get half.
+            encode_s: what encoding one query takes, in seconds.
+        """
+        self._answerer = answerer
+        self._metrics = metrics
+        self._max_queued = max_queued
+        self.queued = 0  # searches waiting or being answered
+        self._queued_texts = 0
+        self._search = Stage("search", self._answer_batch, max_batch)
+        heavy = encode_s > HEAVY_ENCODE_S
+        self._encode = Stage("encode", self._encode_batch, max_batch) if heavy else None
+        stages = ("encode", "search", "fetch")
+        self._seconds = {stage: metrics.stage.labels(stage) for stage in stages}
+
+    async def answer(self, plans: Sequence[Plan], deadline: float | None) -> list[Outcome]:
+        """Answer searches that `check` has let through.
+
+        Args:
+            plans: of one call.
+            deadline: of the call, on `time.perf_counter`; None = none.
+
+        Returns:
+            A serialised SearchResponse or an error for each.
+
+        Raises:
+            Overloaded: if too many searches wait.
+            DeadlineExceeded: if the deadline passed before the work began.
+        """
+        started = time.perf_counter()
+        tasks = [Task(plan, started) for plan in plans]
+        texts = self._encode is not None and any(task.needs_encoder for task in tasks)
+        self._admit(len(tasks), texts)
+        try:
+            job = Job(tasks, asyncio.get_running_loop(), deadline)
+            stage = self._encode if texts and self._encode is not None else self._search
+            stage.put(job)
+            try:
+                return await job.future
+            except asyncio.CancelledError:
+                self._metrics.dropped.labels("cancelled").inc(len(tasks))
+                job.tasks = []  # what still waits is dropped by its stage
+                raise
+        finally:
+            self._release(len(tasks), texts)
+
+    def _admit(self, count: int, texts: bool) -> None:
+        full = self.queued + count > self._max_queued
+        # Texts wait for the heavy encoder; they leave half of the room to vectors.
+        full = full or (texts and self._queued_texts + count > self._max_queued // 2)
+        if full and self.queued:
+            raise Overloaded(
+                f"{self.queued} searches are waiting, at most {self._max_queued} may: retry later",
+                retry_after_s=RETRY_AFTER_S,
+            )
+        self.queued += count
+        self._queued_texts += count * texts
+
+    def _release(self, count: int, texts: bool) -> None:
+        self.queued -= count
+        self._queued_texts -= count * texts
+
+    def stop(self) -> None:
+        """Answer what waits, then end the threads."""
+        if self._encode is not None:
+            self._encode.stop()
+            self._encode.join()
+        self._search.stop()
+        self._search.join()
+
+    def _encode_batch(self, jobs: list[Job]) -> None:
+        jobs = self._living(jobs)
+        self._answerer.encode([task for job in jobs for task in job.tasks])
+        for job in jobs:
+            self._search.put(job)
+
+    def _answer_batch(self, jobs: list[Job]) -> None:
+        taken = [(job, job.tasks) for job in self._living(jobs)]  # a cancelled job loses its tasks
+        tasks = [task for _, tasks in taken for task in tasks]
+        if not tasks:
+            return
+        outcomes: list[Outcome]
+        try:
+            outcomes = self._answerer.answer(tasks)
+        except BaseException as error:
+            outcomes = [unexpected("answer", error)] * len(tasks)
+        deliveries: list[tuple[asyncio.Future[Any], Any]] = []
+        position = 0
+        for job, own in taken:
+            deliveries.append((job.future, outcomes[position : position + len(own)]))
+            position += len(own)
+        _deliver_soon(taken[0][0].loop, deliveries)
+        self._count(tasks)
+
+    def _count(self, tasks: list[Task]) -> None:
+        self._metrics.batch.observe(len(tasks))
+        for stage, counter in self._seconds.items():
+            counter.inc(max(getattr(task, f"{stage}_ms") for task in tasks) / 1e3)
+
+    def _living(self, jobs: list[Job]) -> list[Job]:
+        """Leave out what was cancelled, and what nobody waits for any more."""
+        now = time.perf_counter()
+        living = []
+        for job in jobs:
+            if job.future.done():
+                continue
+            if job.deadline is not None and now >= job.deadline:
+                self._metrics.dropped.labels("deadline").inc(len(job.tasks))
+                error = DeadlineExceeded("the deadline passed while the search waited")
+                _deliver_soon(job.loop, [(job.future, error)])
+                continue
+            for task in job.tasks:
+                task.queue_ms = task.queue_ms or (now - task.started) * 1e3
+            living.append(job)
+        return living
+
+
+def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    """Hand results to the calls that wait, in one wake-up of the loop."""
+    try:
+        loop.call_soon_threadsafe(_deliver, deliveries)
+    except RuntimeError:
+        return  # the loop is closed: nobody waits any more
+
+
+def _deliver(deliveries: list[tuple[asyncio.Future[Any], Any]]) -> None:
+    for future, outcome in deliveries:
+        if future.done():
+            continue
+        if isinstance(outcome, BaseException):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

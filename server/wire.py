@@ -1,0 +1,100 @@
+"""Protobuf's wire format where the library hides something: two members of a oneof in one message."""
+
+from collections.abc import Iterator
+
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from server.errors import AmbiguousRequest
+
+_VARINT, _FIXED64, _BYTES, _GROUP, _GROUP_END, _FIXED32 = range(6)
+_FIXED_WIDTH = {_FIXED64: 8, _FIXED32: 4}
+
+
+def refuse_two_kinds(message: Message, data: bytes) -> None:
+    """Refuse a message whose bytes hold two members of a oneof.
+
+    The parser keeps the last and forgets the other, so the bytes are then longer than the message: only
+    then are they walked.
+
+    Args:
+        message: what the bytes were parsed to.
+        data: the bytes, known to be well formed.
+
+    Raises:
+        AmbiguousRequest: naming the oneof and its fields.
+    """
+    if message.ByteSize() != len(data):
+        _walk(message.DESCRIPTOR, memoryview(data), {})
+
+
+def _walk(descriptor: Any, data: memoryview, seen: dict[str, str]) -> None:
+    """Check one message; `seen` names the member of each oneof that was met before."""
+    inner: dict[int, dict[str, str]] = {}  # a singular message sent twice is merged, so its oneofs are too
+    for number, value in _fields(data):
+        field = descriptor.fields_by_number.get(number)
+        if field is None:
+            continue
+        oneof = field.containing_oneof
+        if oneof is not None and seen.setdefault(oneof.name, field.name) != field.name:
+            raise AmbiguousRequest(oneof.full_name, [seen[oneof.name], field.name])
+        if value is not None and field.type == FieldDescriptor.TYPE_MESSAGE:
+            _walk(field.message_type, value, {} if field.is_repeated else inner.setdefault(number, {}))
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | None]]:
+    """Yield each field's number, and its bytes if it is length-delimited; groups are skipped."""
+    position = groups = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        number, kind = tag >> 3, tag & 7
+        value = None
+        if kind == _BYTES:
+            size, position = _varint(data, position)
+            value = data[position : position + size]
+            position += size
+        elif kind == _VARINT:
+            _, position = _varint(data, position)
+        elif kind in _FIXED_WIDTH:
+            position += _FIXED_WIDTH[kind]
+        else:
+            groups += 1 if kind == _GROUP else -1
+            continue
+        if not groups:
+            yield number, value
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def varint(value: int) -> bytes:
+    """Encode a number of at least 0.
+
+    >>> varint(300).hex()
+    'ac02'
+    """
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def delimited(number: int, value: bytes) -> bytes:
+    """Encode a length-delimited field.
+
+    >>> delimited(1, b"ab").hex()
+    '0a026162'
+    """
+    return varint(number << 3 | _BYTES) + varint(len(value)) + value
