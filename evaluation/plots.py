@@ -40,7 +40,7 @@ class Scale:
             steps = (1, 2, 5) if len(decades) <= 4 else (1,)
             values = [step * 10.0**decade for decade in decades for step in steps]
         else:
-            step = round_step((self.high - self.low) / 5)
+            step = round_step((self.high - self.low) / 7)
             first = math.ceil(self.low / step - 1e-9)
             values = [index * step for index in range(first, first + 12)]
         return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high + 1e-9]
@@ -77,19 +77,20 @@ class BarSeries:
     name: str
     values: Sequence[float]
     intervals: Sequence[tuple[float, float]]
+    colour: int  # the number of a colour class
 
 
 def grouped_bars(groups: Sequence[str], series: Sequence[BarSeries], chance: Sequence[float]) -> str:
     """Draw bars between 0 and 1 with whiskers, and a dotted line at each group's chance level."""
     y = Scale(0, 1, HEIGHT - BOTTOM, TOP)
-    parts = [*_y_axis(y, ""), legend([*(bars.name for bars in series), "chance"])]
+    parts = [*_y_axis(y, ""), legend([(bars.name, bars.colour) for bars in series], chance=True)]
     slot = (WIDTH - LEFT - RIGHT) / max(1, len(groups))
     width = min(30.0, slot * 0.8 / max(1, len(series)))
     for place, group in enumerate(groups):
         middle = LEFT + slot * (place + 0.5)
         first = middle - width * len(series) / 2
         for index, bars in enumerate(series):
-            parts.append(_bar(bars, place, group, first + index * width, width, y, index))
+            parts.append(_bar(bars, place, group, first + index * width, width, y))
         at = y(chance[place])
         parts.append(
             f'<line class="chance" x1="{middle - slot * 0.44:.1f}" x2="{middle + slot * 0.44:.1f}" '
@@ -99,13 +100,13 @@ def grouped_bars(groups: Sequence[str], series: Sequence[BarSeries], chance: Seq
     return _svg(parts, "Metrics of each system with intervals")
 
 
-def _bar(bars: BarSeries, place: int, group: str, left: float, width: float, y: Scale, index: int) -> str:
+def _bar(bars: BarSeries, place: int, group: str, left: float, width: float, y: Scale) -> str:
     value, (low, high) = bars.values[place], bars.intervals[place]
     middle, gap = left + width / 2, 1.5
     tip = f"{bars.name} {group}: {value:.3f} [{low:.3f}, {high:.3f}]"
     return (
         f"<g><title>{escape(tip)}</title>"
-        f'<rect class="s{index}" x="{left + gap:.1f}" width="{width - 2 * gap:.1f}" rx="2" '
+        f'<rect class="s{bars.colour}" x="{left + gap:.1f}" width="{width - 2 * gap:.1f}" rx="2" '
         f'y="{y(value):.1f}" height="{y(0) - y(value):.1f}"/>'
         f'<path class="whisker" d="M{middle:.1f} {y(low):.1f}V{y(high):.1f}'
         f'M{middle - 4:.1f} {y(low):.1f}h8M{middle - 4:.1f} {y(high):.1f}h8"/></g>'
@@ -119,6 +120,7 @@ class Line:
     name: str
     points: Sequence[tuple[float, float]]
     tips: Sequence[str] = ()
+    marked: int | None = None  # the place of a point to stand out
 
 
 def line_chart(
@@ -141,7 +143,7 @@ def line_chart(
     y_scale = Scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [*_y_axis(y_scale, y_label), *_x_axis(x_scale, x_label)]
     if len(lines) > 1:
-        parts.append(legend([line.name for line in lines]))
+        parts.append(legend([(line.name, index) for index, line in enumerate(lines)]))
     if mark:
         parts.append(_mark(mark, y_scale))
     parts += [_line(line, index, x_scale, y_scale) for index, line in enumerate(lines)]
@@ -167,8 +169,11 @@ def _line(line: Line, index: int, x: Scale, y: Scale) -> str:
     places = [(x(px), y(py)) for px, py in line.points]
     path = "L".join(f"{px:.1f} {py:.1f}" for px, py in places)
     dots = "".join(
-        f'<circle class="s{index}" cx="{px:.1f}" cy="{py:.1f}" r="3.5"><title>{escape(tip)}</title></circle>'
-        for (px, py), tip in zip(places, line.tips or [line.name] * len(places), strict=True)
+        f'<circle class="s{index}" cx="{px:.1f}" cy="{py:.1f}" r="{7 if place == line.marked else 3.5}">'
+        f"<title>{escape(tip)}</title></circle>"
+        for place, ((px, py), tip) in enumerate(
+            zip(places, line.tips or [line.name] * len(places), strict=True)
+        )
     )
     return f'<path class="line t{index}" d="M{path}"/>{dots}'
 
@@ -185,7 +190,7 @@ def histogram(samples: Sequence[tuple[str, NDArray[np.floating]]], *, x_label: s
     top = max(float(share.max()) for share in shares)
     x = Scale(float(edges[0]), float(edges[-1]), LEFT, WIDTH - RIGHT)
     y = Scale(0, top * 1.08, HEIGHT - BOTTOM, TOP)
-    names = [f"{name} ({len(values):,})" for name, values in filled]
+    names = [(f"{name} ({len(values):,})", index) for index, (name, values) in enumerate(filled)]
     parts = [*_y_axis(y, "share"), *_x_axis(x, x_label), legend(names)]
     for index, share in enumerate(shares):
         steps = "".join(
@@ -195,17 +200,16 @@ def histogram(samples: Sequence[tuple[str, NDArray[np.floating]]], *, x_label: s
     return _svg(parts, f"Distribution of {x_label}")
 
 
-def legend(names: Sequence[str]) -> str:
-    """Name the series in a row above the plot; the name "chance" gets the dotted line."""
+def legend(names: Sequence[tuple[str, int]], *, chance: bool = False) -> str:
+    """Name the series, each with its colour class, in a row above the plot."""
     parts, left = [], float(LEFT)
-    for index, name in enumerate(names):
-        swatch = (
-            f'<line class="chance" x1="{left}" x2="{left + 14}" y1="13" y2="13"/>'
-            if name == "chance"
-            else f'<rect class="s{index}" x="{left}" y="7" width="12" height="12" rx="3"/>'
-        )
-        parts.append(swatch + _text(left + 19, 17, name, "start"))
-        left += 19 + 7.1 * len(name) + 22
+    for name, colour in names:
+        parts.append(f'<rect class="s{colour}" x="{left:.0f}" y="7" width="12" height="12" rx="3"/>')
+        parts.append(_text(left + 18, 17, name, "start"))
+        left += 18 + 6.6 * len(name) + 20
+    if chance:
+        parts.append(f'<line class="chance" x1="{left:.0f}" x2="{left + 16:.0f}" y1="13" y2="13"/>')
+        parts.append(_text(left + 22, 17, "chance", "start"))
     return "".join(parts)
 
 

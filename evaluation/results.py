@@ -72,6 +72,7 @@ class EffortPoint:
     effort: int
     recall: float  # @10, against exact search
     queries_per_second: float
+    served: bool = False  # this is the effort that searches use unless told otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ class Evaluation:
     dense: SystemScores | None = None  # beside a hybrid
     chance: Mapping[str, float]
     ann_recall: float  # @10
+    missing_relevant: int = 0  # items judged relevant that are not in the collection: nobody can find them
     reranking: Reranking | None = None
     efforts: Sequence[EffortPoint] = ()
     samples: ScoreSamples | None = None
@@ -179,6 +181,7 @@ class Evaluation:
             "index_version": self.index_version,
             "seed": self.seed,
             "data_digest": self.data_digest,
+            "missing_relevant": self.missing_relevant,
             "timings_s": dict(self.timings_s),
         }
         if self.dense:

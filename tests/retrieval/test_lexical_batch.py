@@ -7,7 +7,7 @@ import pytest
 from retrieval.collections import create_collection
 from retrieval.items import Item, delete_items, upsert_items
 from retrieval.lexical_batch import LexicalBatch
-from retrieval.text_search import lexical_search
+from retrieval.text_search import lexical_scores, lexical_search
 from retrieval.workspace import Workspace
 
 WORDS = [
@@ -83,3 +83,12 @@ def test_long_texts_have_their_true_length(workspace: Workspace) -> None:
 
 def test_no_query_gives_no_answer(filled: Workspace) -> None:
     assert LexicalBatch(filled, "c").search([], 10) == []
+
+
+def test_given_items_score_as_in_fts5(filled: Workspace) -> None:
+    rowids = [3, 4, 9, 401]
+    expected = lexical_scores(filled, "c", "the naive tower", rowids)
+
+    found = LexicalBatch(filled, "c").scores(["bees", "the naive tower"], [[1], rowids])[1]
+
+    assert found == pytest.approx([expected.get(rowid, 0.0) for rowid in rowids])
