@@ -84,13 +84,13 @@ def read_card(folder: Path) -> EncoderCard:
     """
     try:
         card = EncoderCard.from_json((folder / CARD_FILE).read_text())
-    except (FileNotFoundError, UnicodeDecodeError) as error:
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise CorruptArtifact(f"model {folder.name}: no readable {CARD_FILE}") from error
     for name, expected in card.files.items():
         try:
             with (folder / name).open("rb") as file:
                 got = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError as error:
+        except (FileNotFoundError, IsADirectoryError) as error:
             raise CorruptArtifact(f"model {card.name}@{card.version}: {name} is missing") from error
         if got != expected:
             raise CorruptArtifact(
