@@ -154,6 +154,21 @@ def count_embeddings(ws: Workspace, collection: str, fingerprint: str) -> int:
     )
 
 
+def embedded_keys(ws: Workspace, collection: str, fingerprint: str) -> Keys:
+    """Return the keys that `read_embeddings` would yield, ascending; none for an encoder that is not known.
+
+    Raises:
+        CollectionNotFound: if there is no such collection.
+    """
+    rows = ws.fetch(
+        "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
+        " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
+        f" WHERE segments.collection = ? AND {NOT_SUPERSEDED} ORDER BY segments.rowid",
+        (fingerprint, collection_rowid(ws, collection)),
+    )
+    return np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))
+
+
 def embeddings_of(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int]) -> tuple[Keys, Vectors]:
     """Return the vectors of these segments that have one, by ascending key.
 

@@ -1,0 +1,300 @@
+"""Making an index version of a collection: encode, build, measure, publish, promote."""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.card import EncoderCard, read_card
+from encoders.encoder import Encoder
+from encoders.loading import load_encoder
+from indexer.encoding import encode_pending
+from indexer.fusing import fuse
+from indexer.progress import OnProgress, Progress, ignore_progress
+from indexer.sampling import queries_digest, sample_queries, validation_queries
+from indexer.versions import find_equal, prune
+from retrieval import publishing
+from retrieval.collections import require_collection
+from retrieval.content import Modality
+from retrieval.embeddings import embedded_keys, read_embeddings
+from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError
+from retrieval.index import Keys, Vectors
+from retrieval.index_build import build_index
+from retrieval.index_types import IndexParameters, choose_parameters
+from retrieval.items import sequence
+from retrieval.manifest import Manifest
+from retrieval.publishing import live_version
+from retrieval.registry import ModelRow, find_model, start_job
+from retrieval.segments import drop_superseded_segments, pending_segments, split_long_items
+from retrieval.workspace import Workspace
+
+JOB_KIND = "index"
+KEPT_VERSIONS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexReport:
+    """What came of an indexing."""
+
+    version: str
+    model: str  # name@version of the encoder
+    fingerprint: str
+    nothing_new: bool  # an equal version was there already; nothing was built
+    promoted: bool  # whether this version is the live one now
+    encoded: int  # segments that got a vector
+    count: int  # vectors in the index
+    not_served: int  # items whose modality the encoder does not take
+    parameters: IndexParameters  # with the effort and the recall that were measured
+    fusion: Mapping[str, Any]
+    pruned: tuple[str, ...] = ()  # old versions that were deleted
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage; "encoder" and "faiss" are not ours
+
+
+@dataclass(slots=True, kw_only=True)
+class _Build:
+    """One run of the job."""
+
+    ws: Workspace
+    collection: str
+    model: ModelRow
+    card: EncoderCard
+    overrides: Mapping[str, Any]
+    recall_target: float
+    tell: OnProgress
+    seen_live: str  # the live version when the job began; "" = none
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Take the time of a stage, and show that it began."""
+        self.tell(Progress(name, 0, 0))
+        started = time.perf_counter()
+        yield
+        self.add_seconds(name, time.perf_counter() - started)
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Add to the time of a stage."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def parameters(self, count: int) -> IndexParameters:
+        """Choose the parameters for so many vectors."""
+        return choose_parameters(count, self.card.dims, self.recall_target, self.overrides)
+
+    @property
+    def modalities(self) -> list[Modality]:
+        """What the encoder takes."""
+        return [Modality(modality) for modality in self.card.modalities]
+
+
+def index_collection(
+    ws: Workspace,
+    collection: str,
+    encoder_name: str,
+    *,
+    backend: str = "faiss",
+    overrides: Mapping[str, Any] | None = None,
+    recall_target: float = 0.95,
+    promote: bool = True,
+    keep: int = KEPT_VERSIONS,
+    on_progress: OnProgress = ignore_progress,
+) -> IndexReport:
+    """Bring a collection's index up to date with its items and an encoder.
+
+    Only segments without a vector are encoded. If a sound version already holds exactly these segments
+    under this encoder with these parameters, nothing is built. Interrupted at any point, it leaves the
+    live version as it was, and goes on from the last batch of vectors when it is called again.
+
+    Args:
+        ws: the workspace.
+        collection: its name.
+        encoder_name: `name@version`, or `name` for its newest version.
+        backend: "faiss" or "exact".
+        overrides: index parameters by name; the others are chosen by size.
+        recall_target: recall@10 of exact search that the index is tuned to.
+        promote: make the version live; else it is only published.
+        keep: this many of the newest versions stay.
+        on_progress: told of the stages "check", "split", "encode", "build", "fuse" and "publish".
+
+    Raises:
+        CollectionNotFound: if there is no such collection.
+        ModelNotFound: if there is no such encoder.
+        CorruptArtifact: if the encoder's files are not what was registered.
+        InvalidInput: if a parameter is unknown or out of range.
+        EncoderFault: if the encoder makes vectors that cannot be used; nothing is published.
+        ModalityNotServed: if the encoder takes none of the items.
+        VersionMoved: if another version became live meanwhile; this one stays published.
+    """
+    require_collection(ws, collection)
+    model = find_model(ws, encoder_name)
+    parameters = dict(overrides or {}) | {"backend": backend}
+    build = _Build(
+        ws=ws,
+        collection=collection,
+        model=model,
+        card=_card(model),
+        overrides=parameters,
+        recall_target=recall_target,
+        tell=on_progress,
+        seen_live=live_version(ws, collection) or "",
+    )
+    build.parameters(0)  # a wrong one is refused before any work
+    spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
+    job = start_job(ws, JOB_KIND, collection, spec)
+    try:
+        report = _unchanged(build, promote) or _build(build, promote, keep)
+    except TwinspireError:
+        job.fail()
+        raise
+    job.finish({"encoded": report.encoded, "count": report.count})
+    return report
+
+
+def _card(model: ModelRow) -> EncoderCard:
+    card = read_card(model.folder)
+    if card.fingerprint != model.fingerprint:
+        raise CorruptArtifact(f"model {model.reference} is not the one that was registered")
+    return card
+
+
+def _unchanged(build: _Build, promoting: bool) -> IndexReport | None:
+    """Find out whether there is nothing to do, without opening the encoder."""
+    ws, collection, fingerprint = build.ws, build.collection, build.card.fingerprint
+    with build.stage("check"):
+        if pending_segments(ws, collection, fingerprint, limit=1, modalities=build.modalities):
+            return None
+        keys = embedded_keys(ws, collection, fingerprint)
+        queries = queries_digest(validation_queries(ws, collection))
+        equal = find_equal(ws, collection, fingerprint, keys, build.parameters(len(keys)), queries)
+    if equal is None:
+        return None
+    if promoting and not equal.live:
+        publishing.promote(ws, collection, equal.version, build.seen_live)
+    return IndexReport(
+        version=equal.version,
+        model=equal.manifest.model,
+        fingerprint=fingerprint,
+        nothing_new=True,
+        promoted=equal.live or promoting,
+        encoded=0,
+        count=equal.manifest.count,
+        not_served=_not_served(build),
+        parameters=equal.manifest.parameters,
+        fusion=equal.manifest.fusion,
+        seconds=build.seconds,
+    )
+
+
+def _build(build: _Build, promoting: bool, keep: int) -> IndexReport:
+    ws, collection = build.ws, build.collection
+    encoder, up_to_key, encoded = _encode(build)
+    staged = publishing.new_version_folder(ws, collection)
+    try:
+        manifest = _build_into(staged, build, encoder, up_to_key)
+        with build.stage("publish"):
+            version = publishing.publish(ws, collection, staged, manifest)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)  # it was renamed if all went well
+    pruned: list[str] = []
+    with build.stage("publish"):
+        if promoting:
+            publishing.promote(ws, collection, version, build.seen_live)
+            drop_superseded_segments(ws, collection)
+        pruned = prune(ws, collection, keep)
+    return IndexReport(
+        version=version,
+        model=manifest.model,
+        fingerprint=manifest.fingerprint,
+        nothing_new=False,
+        promoted=promoting,
+        encoded=encoded,
+        count=manifest.count,
+        not_served=_not_served(build),
+        parameters=manifest.parameters,
+        fusion=manifest.fusion,
+        pruned=tuple(pruned),
+        seconds=build.seconds,
+    )
+
+
+def _encode(build: _Build) -> tuple[Encoder, int, int]:
+    """Give every segment a vector.
+
+    Returns:
+        The encoder, the highest key that was considered, and the number of new vectors.
+    """
+    ws, collection = build.ws, build.collection
+    if build.card.max_words:
+        with build.stage("split"):
+            split_long_items(ws, collection, build.card.max_words)
+    with build.stage("encode"):
+        encoder = load_encoder(build.model.folder)
+        # What comes later is searched beside the index: were it in the index, a slower one with a lower key
+        # that has no vector yet would be neither here nor there.
+        up_to_key = sequence(ws, collection)
+        encoded = encode_pending(ws, collection, encoder, up_to_key=up_to_key, on_progress=build.tell)
+    build.add_seconds("encoder", encoded.encoder_s)
+    return encoder, up_to_key, encoded.segments
+
+
+def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -> Manifest:
+    """Build an index into a folder, measure it, and write down what it is."""
+    ws, collection, card = build.ws, build.collection, build.card
+    keys = embedded_keys(ws, collection, card.fingerprint)
+    total = int(np.searchsorted(keys, up_to_key, side="right"))
+    if not total and _not_served(build):
+        raise ModalityNotServed(f"the encoder takes {', '.join(card.modalities)}: there is no such item")
+    queries = validation_queries(ws, collection)
+    with build.stage("build"):
+        sample = sample_queries(ws, collection, encoder, queries)
+        built = build_index(
+            staged,
+            _vectors(build, up_to_key),
+            card.dims,
+            build.parameters(total),
+            sample,
+            lambda done: build.tell(Progress("build", done, total)),
+        )
+    build.add_seconds("faiss", built.build_s - build.seconds.get("read", 0.0))
+    build.add_seconds("tune", built.tune_s)
+    manifest = Manifest(
+        collection=collection,
+        fingerprint=card.fingerprint,
+        model=build.model.reference,
+        dims=card.dims,
+        count=built.count,
+        built_key=up_to_key,
+        parameters=built.parameters,
+        statistics={"queries": queries_digest(queries), "build_s": round(built.build_s, 3)},
+    )
+    with build.stage("fuse"):
+        return replace(manifest, fusion=fuse(ws, collection, staged, manifest, encoder, queries))
+
+
+def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:
+    """Read the vectors up to a key, taking the time."""
+    if not up_to_key:
+        return
+    batches = read_embeddings(build.ws, build.collection, build.card.fingerprint)
+    while True:
+        started = time.perf_counter()
+        keys, vectors = next(batches, (None, None))
+        build.add_seconds("read", time.perf_counter() - started)
+        if keys is None or vectors is None:
+            return
+        wanted = int(np.searchsorted(keys, up_to_key, side="right"))
+        yield keys[:wanted], vectors[:wanted]
+        if wanted < len(keys):
+            return
+
+
+def _not_served(build: _Build) -> int:
+    """Count the items that the encoder does not take."""
+    rows = build.ws.fetch(
+        "SELECT modality, count(*) FROM items WHERE collection = ? GROUP BY modality", (build.collection,)
+    )
+    return sum(count for modality, count in rows if modality not in build.card.modalities)
