@@ -1,7 +1,6 @@
 """Protobuf's wire format where the library hides something: two members of a oneof in one message."""
 
 from collections.abc import Iterator
-
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
