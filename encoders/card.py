@@ -68,7 +68,7 @@ class EncoderCard:
                 raise NewerFormat("the encoder card was written by a later Twinspire: upgrade")
             claimed = body.pop("fingerprint")
             card = cls(**body | {"modalities": tuple(body["modalities"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CorruptArtifact(f"{CARD_FILE} is not an encoder card") from error
         if card.fingerprint != claimed:
             raise CorruptArtifact(f"{CARD_FILE} does not match its own fingerprint")

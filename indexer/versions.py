@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from retrieval.errors import CorruptArtifact, FailedPrecondition, NewerFormat, VersionNotFound
-from retrieval.exact_index import KEYS_FILE, load_array
+from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.index import Keys
 from retrieval.index_types import IndexParameters
 from retrieval.publishing import (
@@ -57,7 +57,7 @@ def find_equal(
             continue
         except NewerFormat:
             continue
-        held = load_array(ws.indexes / collection / version.version / KEYS_FILE)
+        held = load_keys(ws.indexes / collection / version.version / KEYS_FILE)
         if np.array_equal(held, keys):
             return version
     return None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from retrieval.collections import collection_rowid
-from retrieval.errors import IncompatibleModel, InvalidInput, ModelNotFound
+from retrieval.errors import CorruptArtifact, IncompatibleModel, InvalidInput, ModelNotFound
 from retrieval.index import Keys, Vectors
 from retrieval.segments import NOT_SUPERSEDED, as_json
 from retrieval.vector_checks import check_unit_vectors
@@ -186,6 +186,9 @@ def embeddings_of(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int]) -
 
 def _arrays(rows: Sequence[tuple[int, bytes]], dims: int, dtype: str) -> tuple[Keys, Vectors]:
     keys = np.fromiter((key for key, _ in rows), dtype=np.int64, count=len(rows))
+    width = dims * np.dtype(dtype).itemsize
+    if any(len(vector) != width for _, vector in rows):
+        raise CorruptArtifact(f"the database holds a vector that is not of {dims} numbers")
     raw = np.frombuffer(b"".join([vector for _, vector in rows]), dtype=dtype).reshape(-1, dims)
     if dtype == "<f4":
         return keys, raw.astype(np.float32)  # a copy: writable

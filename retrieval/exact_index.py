@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import DimensionMismatch, NonFiniteVector
+from retrieval.errors import CorruptArtifact, DimensionMismatch, NonFiniteVector
 from retrieval.index import NO_KEY, Capabilities, Keys, Neighbors, Selection, Vectors
 
 KEYS_FILE = "keys.npy"
@@ -38,8 +38,15 @@ class ExactIndex:
 
     @classmethod
     def open(cls, folder: Path) -> "ExactIndex":
-        """Map the files of a folder, reading nothing yet."""
-        return cls(load_array(folder / KEYS_FILE), load_array(folder / VECTORS_FILE))
+        """Map the files of a folder, reading nothing yet.
+
+        Raises:
+            CorruptArtifact: if they are not what they claim, or disagree about the count.
+        """
+        keys, rows = load_keys(folder / KEYS_FILE), load_rows(folder / VECTORS_FILE)
+        if len(keys) != len(rows):
+            raise CorruptArtifact(f"{VECTORS_FILE} holds {len(rows)} vectors, {KEYS_FILE} {len(keys)}")
+        return cls(keys, rows)
 
     @property
     def dims(self) -> int:
@@ -87,9 +94,32 @@ class ExactIndex:
         """Nothing is held but memory, which the garbage collector frees."""
 
 
-def load_array(file: Path) -> NDArray[Any]:
-    """Map an array file read-only; one that holds objects is refused, for those would be pickles."""
-    array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+def load_keys(file: Path) -> Keys:
+    """Map a file of keys read-only, shape (count,).
+
+    Raises:
+        CorruptArtifact: if it is none.
+    """
+    return _load_array(file, 1, "i8")
+
+
+def load_rows(file: Path) -> Rows:
+    """Map a file of float16 or float32 rows read-only, shape (count, dims).
+
+    Raises:
+        CorruptArtifact: if it is none.
+    """
+    return _load_array(file, 2, "f2", "f4")
+
+
+def _load_array(file: Path, dimensions: int, *types: str) -> NDArray[Any]:
+    """Map an array; archives and objects (pickles) are refused unopened."""
+    try:
+        array = np.lib.format.open_memmap(file, mode="r")
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
+        raise CorruptArtifact(f"{file.name} cannot be read") from error
+    if array.ndim != dimensions or array.dtype.str[1:] not in types:
+        raise CorruptArtifact(f"{file.name} holds {array.dtype} of the shape {array.shape}")
     return array
 
 

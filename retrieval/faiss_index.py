@@ -20,7 +20,8 @@ from retrieval.exact_index import (
     VECTORS_FILE,
     Rows,
     check_queries,
-    load_array,
+    load_keys,
+    load_rows,
     neighbors,
     positions_of,
     rows_of,
@@ -99,11 +100,11 @@ class FaissIndex:
             CorruptArtifact: if FAISS cannot read its file, or the files disagree about the count.
         """
         index = _read(folder / FAISS_FILE)
-        keys = load_array(folder / KEYS_FILE)
+        keys = load_keys(folder / KEYS_FILE)
         if index.ntotal != len(keys):
             raise CorruptArtifact(f"{FAISS_FILE} holds {index.ntotal} vectors, {KEYS_FILE} {len(keys)}")
         file = folder / VECTORS_FILE
-        rows = load_array(file) if file.exists() else _storage_rows(index, parameters.storage)
+        rows = load_rows(file) if file.exists() else _storage_rows(index, parameters.storage)
         return cls(keys, index, parameters, rows)
 
     @property

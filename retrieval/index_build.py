@@ -11,7 +11,7 @@ from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
 from retrieval.errors import DimensionMismatch, InternalError, NonFiniteVector
-from retrieval.exact_index import KEYS_FILE, VECTORS_FILE, ExactIndex, load_array
+from retrieval.exact_index import KEYS_FILE, VECTORS_FILE, ExactIndex, load_rows
 from retrieval.index import Index, Keys, Vectors
 from retrieval.index_types import RECALL_AT, IndexParameters
 
@@ -159,7 +159,7 @@ def _build_trained(
     """Write the vectors first: training needs a sample of all, and scores come from them."""
     storage = "f32" if parameters.storage == "f32" else "f16"
     _write_vectors(folder / VECTORS_FILE, vectors, dims, storage)
-    rows = load_array(folder / VECTORS_FILE)
+    rows = load_rows(folder / VECTORS_FILE)
     if parameters.kind == "ivf":  # no more lists than vectors
         parameters = replace(parameters, nlist=max(1, min(parameters.nlist, len(rows))))
     builder = _faiss().FaissBuilder(dims, parameters)

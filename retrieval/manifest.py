@@ -61,7 +61,7 @@ class Manifest:
             body["parameters"] = IndexParameters.from_json(body["parameters"])
             body["files"] = {name: FileRecord(**record) for name, record in body["files"].items()}
             return cls(**body)
-        except (ValueError, KeyError, TypeError, AttributeError, InvalidInput) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvalidInput) as error:
             raise CorruptArtifact(f"{MANIFEST_FILE} is not the manifest of an index") from error
 
 

@@ -21,7 +21,7 @@ from retrieval.errors import (
     VersionMoved,
     VersionNotFound,
 )
-from retrieval.exact_index import KEYS_FILE, load_array
+from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.failpoints import failpoint
 from retrieval.index import Index
 from retrieval.index_build import open_index_files
@@ -118,10 +118,7 @@ def _next_number(db: Database, ws: Workspace, collection: str) -> int:
 
 
 def _check_count(folder: Path, manifest: Manifest) -> None:
-    try:
-        count = len(load_array(folder / KEYS_FILE))
-    except (FileNotFoundError, ValueError) as error:
-        raise CorruptArtifact(f"index {folder.name}: {KEYS_FILE} cannot be read") from error
+    count = len(load_keys(folder / KEYS_FILE))
     if count != manifest.count:
         raise CorruptArtifact(f"the index holds {count} vectors, its manifest says {manifest.count}")
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +15,6 @@ from sqlite_utils import Database
 
 from retrieval.errors import (
     BackendUnavailable,
-    CorruptArtifact,
     NewerFormat,
     StorageFull,
     TwinspireError,
@@ -24,6 +23,7 @@ from retrieval.errors import (
 from retrieval.migrations import migrations
 
 DATABASE_FILE = "twinspire.db"
+SQLITE_HEADER_BYTES = 100
 
 
 def now() -> str:
@@ -52,14 +52,14 @@ class Workspace:
         self._connections: weakref.WeakSet[_ThreadConnection] = weakref.WeakSet()
         self._lock = threading.Lock()
         file = root / DATABASE_FILE
-        if not file.exists() and not create:
+        if not file.is_file() and not create:
             raise UnusableWorkspace(f"there is no workspace in {root.name!r}: import something first")
         with translate_sqlite_errors():
             if create:
                 for folder in (root, self.models, self.indexes):
                     folder.mkdir(parents=True, exist_ok=True)
-            elif file.stat().st_size == 0:
-                raise UnusableWorkspace(f"{DATABASE_FILE} is empty: restore it from a backup")
+            else:
+                _check_length(file)
             self._migrate()
 
     def _migrate(self) -> None:
@@ -98,7 +98,7 @@ class Workspace:
 
         Raises:
             BackendUnavailable: if the database is locked or cannot be read.
-            CorruptArtifact: if it is damaged.
+            UnusableWorkspace: if it is damaged.
         """
         connection = self.db.conn
         try:
@@ -171,6 +171,28 @@ class _ThreadConnection:
         self.close()
 
 
+def _check_length(file: Path) -> None:
+    """Refuse a database that was cut short: SQLite would notice only when it reads what is missing.
+
+    Raises:
+        UnusableWorkspace: if it is empty, or shorter than its own header says.
+    """
+    with file.open("rb") as opened:
+        header = opened.read(SQLITE_HEADER_BYTES)
+    page_bytes, pages = int.from_bytes(header[16:18]), int.from_bytes(header[28:32])
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    logged = 0
+    with suppress(FileNotFoundError):
+        logged = file.with_name(f"{file.name}-wal").stat().st_size
+    if logged and len(header) == SQLITE_HEADER_BYTES:
+        return  # what is missing may stand in the log; asked before the length, for a checkpoint may run
+    size = file.stat().st_size
+    if size == 0:
+        raise UnusableWorkspace(f"{DATABASE_FILE} is empty: restore it from a backup")
+    if len(header) < SQLITE_HEADER_BYTES or size < page_bytes * pages:
+        raise UnusableWorkspace(f"{DATABASE_FILE} is cut short: restore it from a backup")
+
+
 @contextmanager
 def translate_sqlite_errors() -> Iterator[None]:
     """Turn SQLite's and the file system's errors into ours, once, at the edge of the storage."""
@@ -197,7 +219,7 @@ def _translated(error: sqlite3.Error) -> TwinspireError | sqlite3.Error:
     if name == "SQLITE_NOTADB":
         return UnusableWorkspace(f"{DATABASE_FILE} is not a database: restore it from a backup")
     if name.startswith("SQLITE_CORRUPT"):
-        return CorruptArtifact(f"{DATABASE_FILE} is damaged: restore it from a backup")
+        return UnusableWorkspace(f"{DATABASE_FILE} is damaged: restore it from a backup")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR")):
         return BackendUnavailable("the database cannot be read or written now")
     return error

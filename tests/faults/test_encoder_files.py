@@ -83,7 +83,9 @@ def test_a_newer_card_asks_for_an_upgrade(folder: Path) -> None:
         load_encoder(folder)
 
 
-@pytest.mark.parametrize("text", ["", "null", "[]", "3", '{"format": 1}', '{"format": "x"}', "{"])
+@pytest.mark.parametrize(
+    "text", ["", "null", "[]", "3", '{"format": 1}', '{"format": "x"}', "{", "[" * 100_000]
+)
 def test_json_that_is_no_card_is_data_loss(folder: Path, text: str) -> None:
     (folder / CARD).write_text(text)
 
