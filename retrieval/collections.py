@@ -101,8 +101,8 @@ def count(ws: Workspace, name: str) -> CollectionCounts:
     """
     rowid = collection_rowid(ws, name)
     items, segments = ws.fetch(
-        "SELECT (SELECT count(*) FROM items WHERE collection = ?),"
-        " (SELECT count(*) FROM segments WHERE collection = ?)",
-        (name, rowid),
+        "SELECT items, (SELECT count(*) FROM segments WHERE collection = collections.rowid)"
+        " FROM collections WHERE rowid = ?",
+        (rowid,),
     )[0]
     return CollectionCounts(items, segments)

@@ -135,7 +135,8 @@ def _insert(db: Database, owner: int, collection: str, writes: Sequence[_Write])
         (first_item, first_item + len(writes) - 1),
     )
     db.conn.execute(
-        "UPDATE collections SET sequence = ? WHERE rowid = ?", (first_segment + len(segments) - 1, owner)
+        "UPDATE collections SET items = items + ?, sequence = ? WHERE rowid = ?",
+        (len(writes), first_segment + len(segments) - 1, owner),
     )
 
 
@@ -157,6 +158,7 @@ def _delete(db: Database, owner: int, rowids: Sequence[int]) -> None:
         wanted,
     )
     db.conn.execute("DELETE FROM items WHERE rowid IN (SELECT value FROM json_each(?))", wanted)
+    db.conn.execute("UPDATE collections SET items = items - ? WHERE rowid = ?", (len(rowids), owner))
 
 
 def delete_items(ws: Workspace, collection: str, ids: Sequence[str]) -> list[str]:

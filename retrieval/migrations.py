@@ -13,6 +13,7 @@ def items(db: Database) -> None:
         """CREATE TABLE collections (
             rowid INTEGER PRIMARY KEY AUTOINCREMENT,
             name TEXT NOT NULL UNIQUE,
+            items INTEGER NOT NULL DEFAULT 0, -- how many there are: counting a million takes too long
             sequence INTEGER NOT NULL DEFAULT 0, -- the highest segment rowid ever given out for it
             created_at TEXT NOT NULL
         )""",
