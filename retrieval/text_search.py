@@ -17,11 +17,12 @@ from retrieval.workspace import Workspace
 MAX_TERMS = 128
 # Letters and digits, with the combining marks that belong to them.
 _TERM = re.compile(r"(?:[^\W_][\u0300-\u036f]*)+")
-STOP_WORDS = frozenset(
-    "a also an and are as at be been but by did do does for from had has have he her him his how if in into is"
-    " it its no not of on or she such that the their then there these they this to was were what when where"
-    " which who whom whose will with".split()
-)
+_STOP_WORDS = """
+a also an and are as at be been but by did do does for from had has have he her him his how if in into is it
+its no not of on or she such that the their then there these they this to was were what when where which who
+whom whose will with
+"""
+STOP_WORDS = frozenset(_STOP_WORDS.split())
 _CANDIDATE_FRACTION = 0.08  # the rarer terms, which choose the candidates, are together in so many items
 _MIN_CANDIDATES = 300
 
