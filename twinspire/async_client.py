@@ -21,7 +21,7 @@ from twinspire.client import (
     HEALTH_PAUSE_S,
 )
 from twinspire.faults import error_from_call
-from twinspire.queries import SearchOptions, SearchQuery
+from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
     DeleteResult,
@@ -96,13 +96,13 @@ class AsyncClient:
     async def search(
         self,
         collection: str,
-        text: str | None = None,
+        query: str | SearchQuery | None = None,
         *,
         timeout_s: float | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Find the items nearest to a query; see `Client.search`."""
-        return await self._run(calls.search(collection, SearchQuery(text=text, **options)), timeout_s)
+        return await self._run(calls.search(collection, as_query(query, options)), timeout_s)
 
     async def batch_search(
         self,

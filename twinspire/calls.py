@@ -15,7 +15,7 @@ from retrieval.errors import InvalidInput, TwinspireError
 from retrieval.filters import Filter
 from twinspire import answers
 from twinspire.messages import filter_message, search_message
-from twinspire.queries import SearchQuery
+from twinspire.queries import SearchQuery, as_query
 from twinspire.results import (
     Collection,
     DeleteResult,
@@ -62,7 +62,7 @@ def batch_search(
     collection: str, queries: Sequence[str | SearchQuery]
 ) -> Call[list[SearchResult | TwinspireError]]:
     """Search by several queries at once."""
-    described = [SearchQuery(text=query) if isinstance(query, str) else query for query in queries]
+    described = [as_query(query, {}) for query in queries]
     return Call(
         f"/{SEARCH_SERVICE}/BatchSearch",
         search_pb2.BatchSearchRequest(requests=[search_message(collection, query) for query in described]),

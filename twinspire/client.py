@@ -12,7 +12,7 @@ from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.calls import Call, Side
 from twinspire.faults import error_from_call
-from twinspire.queries import SearchOptions, SearchQuery
+from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
     DeleteResult,
@@ -101,17 +101,18 @@ class Client:
     def search(
         self,
         collection: str,
-        text: str | None = None,
+        query: str | SearchQuery | None = None,
         *,
         timeout_s: float | None = None,
         **options: Unpack[SearchOptions],
     ) -> SearchResult:
         """Find the items nearest to a query.
 
-        Ask by `text` (with `hybrid=True` also by BM25), or by one of `vector`, `item_id` and `positives`
-        (with `negatives`). The other options, such as `limit` and `filter`, are those of `SearchQuery`.
+        Ask by a text (with `hybrid=True` also by BM25), or by one of `vector=`, `item_id=` and `positives=`
+        (with `negatives=`). The other options, such as `limit=` and `filter=`, are those of `SearchQuery`,
+        which can also be given whole.
         """
-        return self._run(calls.search(collection, SearchQuery(text=text, **options)), timeout_s)
+        return self._run(calls.search(collection, as_query(query, options)), timeout_s)
 
     def batch_search(
         self,

@@ -47,12 +47,13 @@ class FailedCall(Protocol):
 
 
 def error_classes() -> dict[str, type[TwinspireError]]:
-    """Find the error class of each reason, by walking the tree."""
+    """Find the error class of each reason, by walking the engine's tree."""
     found: dict[str, type[TwinspireError]] = {}
     waiting = TwinspireError.__subclasses__()
     while waiting:
         cls = waiting.pop()
-        found.setdefault(cls.reason, cls)
+        if cls.__module__ == errors.__name__:
+            found[cls.reason] = cls
         waiting.extend(cls.__subclasses__())
     return found
 

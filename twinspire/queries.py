@@ -97,3 +97,16 @@ class SearchQuery:
             raise InvalidInput("a hybrid search needs text: BM25 has nothing else to go by", field="hybrid")
         if self.negatives and not self.positives:
             raise InvalidInput("negatives need positives beside them", field="negatives")
+
+
+def as_query(query: str | SearchQuery | None, options: SearchOptions) -> SearchQuery:
+    """Describe what `Client.search` was called with.
+
+    Raises:
+        InvalidInput: if it does not ask by exactly one thing.
+    """
+    if isinstance(query, SearchQuery):
+        if options:
+            raise InvalidInput(f"a SearchQuery holds its own options; got {', '.join(options)} beside it")
+        return query
+    return SearchQuery(text=query, **options)

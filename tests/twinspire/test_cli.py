@@ -1,0 +1,263 @@
+"""The command line as a user meets it: output, exit codes, errors, help."""
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from twinspire.cli import COMMANDS, cli, run
+from twinspire.cli_reference import help_texts, render_reference
+from twinspire.complaints import complaint
+from twinspire.groups import ListByDefault
+from twinspire.session import Session
+
+ROOT = Path(__file__).parents[2]
+HELP_SECONDS = 0.3
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """A workspace with two films and a bad row."""
+    source = tmp_path / "films.jsonl"
+    source.write_text(
+        '{"id": "a", "text": "a heist in Paris", "year": 1990}\n'
+        "not json\n"
+        '{"id": "b", "text": "a love story"}\n'
+    )
+    workspace = tmp_path / "workspace"
+    assert run(["--workspace", str(workspace), "import", "jsonl", str(source), "--collection", "films"]) == 0
+    return workspace
+
+
+def json_of(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+def test_an_import_tells_what_was_good_and_what_was_bad(
+    capsys: pytest.CaptureFixture[str], films: Path
+) -> None:
+    printed = capsys.readouterr()
+
+    assert "films: 2 inserted, 1 rejected" in printed.out
+    assert "row 2: bad JSON" in printed.err
+
+
+def test_collections_as_json_are_nothing_but_json(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+
+    assert run(["--workspace", str(films), "collections", "--json"]) == 0
+
+    (row,) = json_of(capsys)
+    assert (row["name"], row["items"], row["live_version"]) == ("films", 2, "")
+
+
+def test_the_workspace_can_come_from_the_environment(
+    films: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TWINSPIRE_WORKSPACE", str(films))
+    capsys.readouterr()
+
+    assert run(["collections", "--json"]) == 0
+
+    assert len(json_of(capsys)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["fly"], "there is no command 'fly'; there are import"),
+        (["collections", "--fly"], "No such option"),
+        (["import", "jsonl", "x.jsonl"], "Missing option '--collection'"),
+        (["import", "jsonl", "absent.jsonl", "--collection", "x"], "no such file"),
+        (["versions", "absent"], "there is no collection 'absent'; `twinspire collections` lists"),
+        (["versions", "rollback", "films"], "no version to roll back to"),
+        (["models", "promote", "absent", "films"], "there is no model 'absent'; `twinspire models` lists"),
+        (["search", "x", "--collection", "absent"], "there is no collection 'absent'"),
+        (["search", "x", "--collection", "films"], "index"),
+        (["search", "x", "--server", "127.0.0.1:1", "--collection", "films"], "does not answer"),
+        (["search", "x", "--collection", "films", "--filter", "year >"], "filter"),
+        (["eval", "films"], "no judged query"),
+        (["eval", "films", "--compare", "a", "b", "--html", "x.html"], "--compare takes neither"),
+        (["index", "films", "--encoder", "absent"], "there is no model 'absent'"),
+    ],
+)
+def test_a_mistake_is_one_error_that_says_what_to_do(
+    films: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], expected: str
+) -> None:
+    capsys.readouterr()
+
+    code = run(["--workspace", str(films), *arguments])
+
+    printed = capsys.readouterr()
+    assert code == 1
+    assert printed.err.splitlines()[-1].startswith("Error: ")
+    assert expected in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+
+
+def test_a_missing_workspace_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--workspace", str(tmp_path / "none"), "collections"]) == 1
+
+    assert "import something first; check --workspace" in capsys.readouterr().err
+
+
+def test_a_broken_database_says_so(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for file in films.glob("twinspire.db*"):
+        file.unlink()
+    (films / "twinspire.db").write_bytes(b"not a database, only words" * 100)
+
+    assert run(["--workspace", str(films), "collections"]) == 1
+
+    assert "restore it from a backup" in capsys.readouterr().err
+
+
+def commands() -> list[str]:
+    return [path for path, _ in help_texts()]
+
+
+@pytest.mark.parametrize("path", commands())
+def test_help_ends_with_an_example(path: str) -> None:
+    text = dict(help_texts())[path]
+
+    shown, _, example = text.rpartition("Example:\n")
+
+    assert shown
+    assert example.strip().startswith("twinspire ")
+
+
+def example_lines() -> list[str]:
+    return [
+        line.strip()
+        for _, text in help_texts()
+        for line in text.rpartition("Example:\n")[2].splitlines()
+        if line.strip()
+    ]
+
+
+@pytest.mark.parametrize("line", sorted(set(example_lines())))
+def test_every_example_in_the_help_parses(line: str) -> None:
+    _, *words = shlex.split(line)
+    words = words[2:] if words[0] == "--workspace" else words
+    command: click.Command = cli
+    context = click.Context(cli, obj=Session())
+    while isinstance(command, click.Group):
+        words = command.with_default(words) if isinstance(command, ListByDefault) else words
+        found = command.get_command(context, words.pop(0))
+        assert found is not None
+        command = found
+
+    command.make_context(command.name, words, parent=context)
+
+
+def test_the_reference_is_what_help_prints() -> None:
+    written = (ROOT / "docs" / "cli.md").read_text()
+
+    assert written == render_reference(), "run: python -m twinspire.cli_reference > docs/cli.md"
+
+
+def test_every_command_of_the_table_is_there() -> None:
+    assert {path.split()[1] for path in commands() if " " in path} == set(COMMANDS)
+
+
+def twinspire(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "twinspire", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert twinspire("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+
+    assert min(times) < HELP_SECONDS
+
+
+def test_help_loads_none_of_the_heavy_packages() -> None:
+    program = (
+        "import sys; from twinspire.cli import run; run(['--help']);"
+        "heavy = {'grpc', 'numpy', 'rich', 'faiss', 'torch', 'sqlite_utils'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_client_loads_neither_faiss_nor_torch() -> None:
+    program = (
+        "import sys; from twinspire import AsyncClient, Client;"
+        "heavy = {'faiss', 'torch', 'rich', 'click', 'sqlite_utils', 'gensim'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_pipe_gets_no_colours(films: Path) -> None:
+    done = twinspire("--workspace", str(films), "collections")
+
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(films: Path) -> None:
+    command = f"{sys.executable} -m twinspire --workspace {films} collections --json | head -n 1"
+
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert done.stdout == "[\n"
+    assert done.stderr == ""
+
+
+def test_an_interrupt_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+    source = tmp_path / "long.jsonl"
+    source.write_text("".join(f'{{"id": "{n}", "text": "row {n}"}}\n' for n in range(100_000)))
+    command = [sys.executable, "-m", "twinspire", "--workspace", str(tmp_path / "w")]
+    process = subprocess.Popen(
+        [*command, "import", "jsonl", str(source), "--collection", "rows"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    database = tmp_path / "w" / "twinspire.db"
+    while process.poll() is None and not database.exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, printed = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert "Interrupted. What was imported is kept: run the same command again" in printed
+    assert "Traceback" not in printed
+
+
+def test_an_unforeseen_fault_is_named_without_a_traceback() -> None:
+    said = complaint(KeyError("surprise"))
+
+    assert "KeyError: 'surprise'" in said
+    assert "TWINSPIRE_DEBUG=1" in said
+
+
+def test_a_missing_package_names_its_extra() -> None:
+    error = ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+
+    assert complaint(error) == "this needs the package pyarrow: pip install 'twinspire[parquet]'"

@@ -1,0 +1,95 @@
+"""`twinspire index`: encode what is new, build, measure, publish, promote."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from twinspire.console import examples, json_option, pass_session, print_json
+from twinspire.progress import ProgressDisplay
+from twinspire.session import Session
+
+if TYPE_CHECKING:
+    from indexer.indexing import IndexReport
+
+OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort")
+
+
+@click.command("index", epilog=examples("twinspire index demo --encoder tower"))
+@click.argument("collection")
+@click.option("--encoder", required=True, metavar="NAME[@VERSION]", help="The model; its newest version.")
+@click.option(
+    "--backend", type=click.Choice(["faiss", "exact"]), default="faiss", show_default=True, help="The index."
+)
+@click.option("--no-promote", is_flag=True, help="Publish the version, but do not make it live.")
+@click.option(
+    "--recall-target",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Recall@10 of exact search to tune to, on held-out queries.",
+)
+@click.option("--kind", type=click.Choice(["flat", "hnsw", "ivf"]), help="The type.  [default: by size]")
+@click.option("--storage", type=click.Choice(["f32", "f16", "sq8"]), help="How vectors are stored.")
+@click.option("--m", type=int, help="HNSW: links per vector.")
+@click.option("--ef-construction", type=int, help="HNSW: how hard the build looks.")
+@click.option("--nlist", type=int, help="IVF: number of lists.")
+@click.option("--effort", type=int, help="How hard a search looks.  [default: measured]")
+@json_option
+@pass_session
+def index_command(
+    session: Session,
+    /,
+    collection: str,
+    encoder: str,
+    backend: str,
+    no_promote: bool,
+    recall_target: float,
+    as_json: bool,
+    **parameters: Any,
+) -> None:
+    """Encode what is new in COLLECTION, build an index, measure it, publish it and make it live."""
+    from indexer.indexing import index_collection
+
+    session.on_interrupt = "What was encoded is kept: run the same command again, and it goes on from there."
+    overrides = {name: parameters[name] for name in OVERRIDES if parameters[name] is not None}
+    with ProgressDisplay() as progress:
+        report = index_collection(
+            session.workspace(),
+            collection,
+            encoder,
+            backend=backend,
+            overrides=overrides,
+            recall_target=recall_target,
+            promote=not no_promote,
+            on_progress=progress,
+        )
+    show_index(report, as_json=as_json)
+
+
+def show_index(report: "IndexReport", *, as_json: bool) -> None:
+    """Print what an indexing did."""
+    if as_json:
+        print_json(asdict(report))
+    else:
+        click.echo(in_words(report))
+
+
+def in_words(report: "IndexReport") -> str:
+    """Say what an indexing did."""
+    parameters = report.parameters
+    lines = [
+        f"{report.version}: {report.count:,} vectors by {report.model}"
+        f", {parameters.kind} {parameters.storage}"
+        + (f", recall@10 {parameters.recall:.3f}" if parameters.recall >= 0 else "")
+        + (", live" if report.promoted else ", published, not live")
+    ]
+    if report.nothing_new:
+        lines.append("nothing is new: this version was there already")
+    else:
+        lines.append(f"{report.encoded:,} segments encoded")
+    if report.fusion.get("alpha") is not None:
+        lines.append(f"hybrid weight of the vectors: {report.fusion['alpha']:.2f}, the rest is BM25's")
+    if report.not_served:
+        lines.append(f"{report.not_served:,} items are of a kind that the encoder does not take")
+    return "; ".join(lines)

@@ -1,0 +1,95 @@
+"""`twinspire search`: ask, and see the answers."""
+
+import random
+import sys
+from pathlib import Path
+
+import click
+
+from twinspire.console import examples, json_option, pass_session
+from twinspire.session import Session
+
+PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that judged query, Ctrl-D ends."
+
+
+@click.command(
+    "search",
+    epilog=examples(
+        'twinspire search "who painted the night watch" --collection demo',
+        'twinspire search "space" --collection films --filter "year >= 1990 and genre = \'Drama\'" --hybrid',
+        "twinspire search --collection demo",
+    ),
+)
+@click.argument("text", metavar="[TEXT|@FILE]", required=False)
+@click.option("--collection", help="Where to look.  [default: the only one]")
+@click.option("--server", metavar="HOST:PORT", help="Ask a running server.  [default: open the workspace]")
+@click.option("--limit", type=int, default=10, show_default=True, help="Hits to show, 1 to 1000.")
+@click.option("--filter", "expression", metavar="EXPR", help="Only items whose attributes match.")
+@click.option("--hybrid", is_flag=True, help="Vectors and BM25 together, by the weight learned at build.")
+@click.option("--item", "item_id", metavar="ID", help="More like this item, instead of TEXT.")
+@click.option("--exact", is_flag=True, help="Compare with every vector.")
+@click.option("--index-version", default="", help="Search this version instead of the live one.")
+@click.option("--explain", is_flag=True, help="With --json: say how each score came about.")
+@json_option
+@pass_session
+def search_command(
+    session: Session,
+    text: str | None,
+    collection: str | None,
+    server: str | None,
+    limit: int,
+    expression: str | None,
+    hybrid: bool,
+    item_id: str | None,
+    exact: bool,
+    index_version: str,
+    explain: bool,
+    as_json: bool,
+) -> None:
+    """Find the items nearest to TEXT, or to each line of @FILE (@- reads stdin).
+
+    Without TEXT, on a terminal, it asks at a prompt: a blank line takes a random test query, digits or
+    #ID a judged query, anything else is searched. Hits judged relevant are marked.
+    """
+    from twinspire.engines import open_engine, the_collection
+    from twinspire.queries import SearchQuery
+    from twinspire.searching import Searching
+
+    collection = the_collection(session, server, collection)
+    texts = _texts(text)
+    with open_engine(session, server) as search:
+        searching = Searching(
+            session,
+            collection,
+            lambda asked: search(
+                collection,
+                SearchQuery(
+                    text=None if item_id else asked,
+                    item_id=item_id,
+                    hybrid=hybrid,
+                    limit=limit,
+                    filter=expression,
+                    exact=exact,
+                    index_version=index_version,
+                    explain=explain,
+                ),
+            ),
+            as_json=as_json,
+        )
+        if item_id:
+            searching.show([f"like {item_id}"], several=False)
+        elif texts is not None:
+            searching.show(texts, several=(text or "").startswith("@"))
+        elif sys.stdin.isatty():
+            click.echo(PROMPT_HELP, err=True)
+            searching.ask(random.Random())
+        else:
+            raise click.UsageError("give TEXT, @FILE or --item, or run it on a terminal")
+
+
+def _texts(argument: str | None) -> list[str] | None:
+    """Read what to search for; None means to ask."""
+    if argument is None or not argument.startswith("@"):
+        return None if argument is None else [argument]
+    lines = sys.stdin if argument == "@-" else Path(argument[1:]).read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]

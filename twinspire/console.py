@@ -1,0 +1,105 @@
+"""Printing: results on stdout, tables in colour on a terminal, JSON for programs."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+PIPE_WIDTH = 140  # of a table that is not read on a terminal
+
+
+def examples(*lines: str) -> str:
+    """Write the end of a command's help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+pass_session = click.pass_obj
+
+
+def print_json(value: Any) -> None:
+    """Print a result for programs: one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if hasattr(value, "tolist"):  # numpy's numbers and arrays
+        return value.tolist()
+    if isinstance(value, Sequence | set | frozenset):
+        return list(value)
+    return str(value)
+
+
+def out() -> "Console":
+    """Return the console of stdout."""
+    return _console(sys.stdout)
+
+
+def err() -> "Console":
+    """Return the console of stderr, where progress goes."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> "Console":
+    from rich.console import Console
+
+    make = partial(Console, file=stream, highlight=False, soft_wrap=False)
+    if stream.isatty() or os.environ.get("FORCE_COLOR"):
+        return make()
+    return make(width=PIPE_WIDTH, no_color=True)
+
+
+def say(message: str) -> None:
+    """Tell what is going on, on stderr."""
+    click.echo(message, err=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> "Table":
+    """Build a plain table.
+
+    Args:
+        title: above it; empty for none.
+        columns: their headings.
+        rows: cells, as text with rich's markup where wanted.
+        right: the headings, separated by blanks, of columns that are aligned to the right.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+    )
+    to_the_right = right.split()
+    for column in columns:
+        made.add_column(column, justify="right" if column in to_the_right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", empty: str
+) -> None:
+    """Print a table on stdout, or where it has no rows, what that means."""
+    if rows:
+        out().print(table(title, columns, rows, right=right))
+    else:
+        click.echo(empty)

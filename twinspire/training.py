@@ -1,0 +1,178 @@
+"""Running a training from the command line, and showing how it goes."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from encoders.training.events import EpochDone, Event, Resumed, StageStarted, StepDone
+from twinspire.console import print_json, say
+from twinspire.progress import ProgressDisplay
+from twinspire.session import Session
+
+if TYPE_CHECKING:
+    from encoders.card import EncoderCard
+    from encoders.training.two_tower import Neighbours
+
+MINED_NEIGHBOURS = 30
+SHOWN_METRICS = ("MRR@10", "Recall@10")
+
+STAGES = {
+    "read": "reading texts and questions",
+    "vectors": "word vectors",
+    "corpus": "training on texts alone",
+    "questions": "training on questions",
+    "save": "measuring and saving",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Steps of a stage, for the progress bar."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(slots=True)
+class TrainingDisplay:
+    """Shows what a training tells: stages, a bar of steps, and a line of metrics per epoch."""
+
+    progress: ProgressDisplay
+    _started_s: float = field(default_factory=time.monotonic)
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case StageStarted():
+                what = STAGES.get(event.stage, event.stage)
+                self.progress.line(f"  {self._clock()} {what}{f': {event.detail}' if event.detail else ''}")
+            case StepDone():
+                self.progress(_Steps(event.stage, event.step, event.steps))
+            case EpochDone():
+                self.progress.line(f"  {self._clock()} {_epoch_line(event)}")
+            case Resumed():
+                self.progress.line(f"  {self._clock()} going on after epoch {event.epoch} of {event.stage}")
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self._started_s:6.1f} s"
+
+
+def _epoch_line(event: EpochDone) -> str:
+    parts = [f"epoch {event.epoch} of {event.epochs}"]
+    if event.loss is not None:
+        parts.append(f"loss {event.loss:.4f}")
+    parts += [f"{name} {event.metrics[name]:.4f}" for name in SHOWN_METRICS if name in event.metrics]
+    if event.metrics and event.improved and event.epoch:
+        parts.append("best so far")
+    return ", ".join(parts)
+
+
+def run_training(
+    session: Session,
+    collection: str,
+    name: str,
+    *,
+    mine: bool,
+    sweep: int | None,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Train, and print the model and its metrics."""
+    from encoders.training.config import TwoTowerConfig
+    from encoders.training.two_tower import train_two_tower
+
+    session.on_interrupt = "Run the same command again: the training goes on from its last checkpoint."
+    settings = {key: value for key, value in given.items() if value is not None}
+    if "init" in settings:
+        settings["init"] = word_vectors(settings["init"])
+    config = TwoTowerConfig(**settings)
+    with ProgressDisplay() as progress, neighbours(session, collection, mine) as find:
+        card = train_two_tower(
+            session.workspace(),
+            collection,
+            config,
+            name=name,
+            neighbours=find,
+            on_progress=TrainingDisplay(progress) if is_first_process() else _ignore,
+        )
+    if is_first_process():
+        show_card(card, collection, as_json=as_json)
+
+
+def is_first_process() -> bool:
+    """Tell whether this is the only process, or the first of those that torchrun started: it alone talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+def word_vectors(init: str) -> str:
+    """Turn --init into what the config takes: `static` is fetched the first time."""
+    if init != "static":
+        return init
+    from indexer.assets import static_vectors
+
+    with ProgressDisplay() as progress:
+        return str(static_vectors(progress))
+
+
+@contextmanager
+def neighbours(session: Session, collection: str, wanted: bool) -> Iterator["Neighbours | None"]:
+    """Open what finds hard negatives in the live index; None if they are not wanted."""
+    if not wanted:
+        yield None
+        return
+    from twinspire.engines import open_engine
+    from twinspire.queries import SearchQuery
+
+    with open_engine(session, None) as search:
+
+        def find(texts: Sequence[str]) -> list[list[str]]:
+            queries = (SearchQuery(text=text, limit=MINED_NEIGHBOURS, attributes=()) for text in texts)
+            return [[hit.id for hit in search(collection, query).hits] for query in queries]
+
+        yield find
+
+
+def show_card(card: "EncoderCard", collection: str, *, as_json: bool, to_stderr: bool = False) -> None:
+    """Print a trained model."""
+    reference = f"{card.name}@{card.version}"
+    if as_json:
+        print_json(
+            {
+                "model": reference,
+                "fingerprint": card.fingerprint,
+                "dims": card.dims,
+                "metrics": dict(card.metrics),
+                "training": dict(card.training),
+            }
+        )
+        return
+    click.echo(f"{reference}: {card.dims}-wide vectors, fingerprint {card.fingerprint[:12]}", err=to_stderr)
+    for split in ("validation", "test"):
+        line = _metrics_line(card.metrics, split)
+        if line:
+            click.echo(f"  {split:<10} {line}", err=to_stderr)
+    if not to_stderr:
+        say(f"Next: twinspire index {collection} --encoder {card.name}")
+
+
+def _metrics_line(metrics: Mapping[str, float], split: str) -> str:
+    return ", ".join(
+        f"{name} {metrics[f'{split}.{name}']:.3f}" + _before(metrics, f"{split}.{name}")
+        for name in ("MRR@10", "Recall@1", "Recall@10")
+        if f"{split}.{name}" in metrics
+    )
+
+
+def _before(metrics: Mapping[str, float], name: str) -> str:
+    untrained = metrics.get(f"zero_shot.{name}")
+    return "" if untrained is None else f" (untrained {untrained:.3f})"
