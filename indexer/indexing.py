@@ -45,12 +45,12 @@ class IndexReport:
     model: str  # name@version of the encoder
     fingerprint: str
     nothing_new: bool  # an equal version was there already; nothing was built
-    promoted: bool  # whether this version is the live one now
     encoded: int  # segments that got a vector
     count: int  # vectors in the index
-    not_served: int  # items whose modality the encoder does not take
     parameters: IndexParameters  # with the effort and the recall that were measured
     fusion: Mapping[str, Any]
+    promoted: bool = False  # whether this version is the live one now
+    not_served: int = 0  # items whose modality the encoder does not take
     pruned: tuple[str, ...] = ()  # old versions that were deleted
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage; "encoder" and "faiss" are not ours
 
@@ -146,12 +146,23 @@ def index_collection(
     spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
     job = start_job(ws, JOB_KIND, collection, spec)
     try:
-        report = _unchanged(build, promote) or _build(build, promote, keep)
+        report = _unchanged(build) or _build(build)
+        if promote:
+            with build.stage("publish"):
+                publishing.promote(ws, collection, report.version, build.seen_live)
+                drop_superseded_segments(ws, collection)
+        pruned = prune(ws, collection, keep)
     except TwinspireError:
         job.fail()
         raise
     job.finish({"encoded": report.encoded, "count": report.count})
-    return report
+    return replace(
+        report,
+        promoted=live_version(ws, collection) == report.version,
+        pruned=tuple(pruned),
+        not_served=_not_served(build),
+        seconds=build.seconds,
+    )
 
 
 def _card(model: ModelRow) -> EncoderCard:
@@ -161,7 +172,7 @@ def _card(model: ModelRow) -> EncoderCard:
     return card
 
 
-def _unchanged(build: _Build, promoting: bool) -> IndexReport | None:
+def _unchanged(build: _Build) -> IndexReport | None:
     """Find out whether there is nothing to do, without opening the encoder."""
     ws, collection, fingerprint = build.ws, build.collection, build.card.fingerprint
     with build.stage("check"):
@@ -172,24 +183,19 @@ def _unchanged(build: _Build, promoting: bool) -> IndexReport | None:
         equal = find_equal(ws, collection, fingerprint, keys, build.parameters(len(keys)), queries)
     if equal is None:
         return None
-    if promoting and not equal.live:
-        publishing.promote(ws, collection, equal.version, build.seen_live)
     return IndexReport(
         version=equal.version,
         model=equal.manifest.model,
         fingerprint=fingerprint,
         nothing_new=True,
-        promoted=equal.live or promoting,
         encoded=0,
         count=equal.manifest.count,
-        not_served=_not_served(build),
         parameters=equal.manifest.parameters,
         fusion=equal.manifest.fusion,
-        seconds=build.seconds,
     )
 
 
-def _build(build: _Build, promoting: bool, keep: int) -> IndexReport:
+def _build(build: _Build) -> IndexReport:
     ws, collection = build.ws, build.collection
     encoder, up_to_key, encoded = _encode(build)
     staged = publishing.new_version_folder(ws, collection)
@@ -199,25 +205,15 @@ def _build(build: _Build, promoting: bool, keep: int) -> IndexReport:
             version = publishing.publish(ws, collection, staged, manifest)
     finally:
         shutil.rmtree(staged, ignore_errors=True)  # it was renamed if all went well
-    pruned: list[str] = []
-    with build.stage("publish"):
-        if promoting:
-            publishing.promote(ws, collection, version, build.seen_live)
-            drop_superseded_segments(ws, collection)
-        pruned = prune(ws, collection, keep)
     return IndexReport(
         version=version,
         model=manifest.model,
         fingerprint=manifest.fingerprint,
         nothing_new=False,
-        promoted=promoting,
         encoded=encoded,
         count=manifest.count,
-        not_served=_not_served(build),
         parameters=manifest.parameters,
         fusion=manifest.fusion,
-        pruned=tuple(pruned),
-        seconds=build.seconds,
     )
 
 
