@@ -71,6 +71,3 @@ def pickles(nest: Path) -> dict[str, bytes]:
     np.save(array, np.array([Canary(nest)], dtype=object))
     bare = {f"protocol {number}": pickle.dumps(Canary(nest), protocol=number) for number in (0, 2, 5)}
     return bare | {"torch": torch_file.getvalue(), "npy": array.getvalue()}
-
-
-WRAPPINGS = ("protocol 0", "protocol 2", "protocol 5", "torch", "npy")
