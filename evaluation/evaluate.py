@@ -121,7 +121,7 @@ def open_system(ws: Workspace, collection: str, *, encoder: str = "", version: s
     if fingerprint and opened.manifest.fingerprint != fingerprint:
         raise EncoderIndexMismatch(opened.manifest.fingerprint, fingerprint)
     model = model_by_fingerprint(ws, opened.manifest.fingerprint)
-    return System(opened, load_encoder(model.folder), model.reference)
+    return System(opened, load_encoder(model.folder), model)
 
 
 def _newest_version(ws: Workspace, collection: str, encoder: str, fingerprint: str) -> str:

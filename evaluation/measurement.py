@@ -17,12 +17,14 @@ from evaluation.reranking import JudgedItems, read_judged_items, rerank
 from evaluation.results import Evaluation, HardQuery, SystemScores, score_run
 from evaluation.runners import bm25_run, search_run
 from evaluation.runs import Qrels
+from evaluation.training_curves import read_curves
 from retrieval.content import Content
 from retrieval.index import Vectors
 from retrieval.items import count_items, get_items
 from retrieval.judgements import JudgedQuery
 from retrieval.lexical_batch import LexicalBatch
 from retrieval.publishing import OpenIndex
+from retrieval.registry import ModelRow
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 
@@ -36,7 +38,7 @@ class System:
 
     opened: OpenIndex
     encoder: Encoder
-    model: str  # name@version
+    model: ModelRow
 
 
 class Stopwatch:
@@ -84,7 +86,7 @@ class Measurement:
         evaluation = Evaluation(
             collection=self.collection,
             split=self.split,
-            model=self.system.model,
+            model=self.system.model.reference,
             fingerprint=self._fingerprint(),
             index_version=self.system.opened.version,
             seed=self.seed,
@@ -138,7 +140,8 @@ class Measurement:
         with self.watch("score samples"):
             samples = sample_scores(opened, self.queries, vectors, dense.run, judged, seed=self.seed)
         hardest = hardest_queries(self.ws, self.collection, self.queries, evaluation.scores)
-        return replace(evaluation, efforts=efforts, samples=samples, hardest=hardest)
+        curves = read_curves(self.system.model.folder)
+        return replace(evaluation, efforts=efforts, samples=samples, hardest=hardest, curves=curves)
 
 
 def encode_queries(encoder: Encoder, queries: Sequence[JudgedQuery]) -> Vectors:

@@ -1,7 +1,6 @@
 """An evaluation as one HTML file that needs nothing else: no script, no network, light and dark."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -15,40 +14,23 @@ _BM25_COLOUR = 2  # the same in every report, whatever stands beside it
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # so not even a hole in the escaping runs a script
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingCurve:
-    """One quantity over the course of a training."""
-
-    name: str
-    points: Sequence[tuple[float, float]]  # (step or epoch, value)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportExtras:
-    """What may stand beside an evaluation in its report."""
-
-    comparison: Comparison | None = None
-    curves: Mapping[str, Sequence[TrainingCurve]] = field(default_factory=dict)  # plot title -> its lines
-    curves_x_label: str = "epoch"
-
-
-def write_report(evaluation: Evaluation, file: Path, extras: ReportExtras | None = None) -> None:
-    """Write the report, replacing the file."""
-    page = render(evaluation, extras or ReportExtras())
+def write_report(evaluation: Evaluation, file: Path, comparison: Comparison | None = None) -> None:
+    """Write the report, replacing the file; a comparison with another system may stand in it."""
+    page = render(evaluation, comparison)
     file.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
-def render(evaluation: Evaluation, extras: ReportExtras) -> str:
+def render(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
     """Compose the page; every text from outside is escaped."""
     sections = [
         _header(evaluation),
         _tiles(evaluation),
         _relevance(evaluation),
-        _comparison(extras.comparison) if extras.comparison else "",
+        _comparison(comparison) if comparison else "",
         _effort(evaluation),
         _samples(evaluation),
         _reranking(evaluation),
-        _training(extras),
+        _training(evaluation),
         _hardest(evaluation),
         _reading(evaluation),
     ]
@@ -276,21 +258,25 @@ def _reranking(evaluation: Evaluation) -> str:
     )
 
 
-def _training(extras: ReportExtras) -> str:
+def _training(evaluation: Evaluation) -> str:
     charts = [
         f"<figure><figcaption>{escape(title)}</figcaption>"
         + line_chart(
             [Line(curve.name, curve.points) for curve in curves],
-            x_label=extras.curves_x_label,
+            x_label="epoch",
             y_label=title,
         )
         + "</figure>"
-        for title, curves in extras.curves.items()
+        for title, curves in evaluation.curves.items()
         if any(curve.points for curve in curves)
     ]
     if not charts:
         return ""
-    return _section("Training", "As measured while this version was trained.", "".join(charts))
+    return _section(
+        "Training",
+        "As this version was trained; relevance is that of the validation queries, over the full corpus.",
+        "".join(charts),
+    )
 
 
 def _hardest(evaluation: Evaluation) -> str:

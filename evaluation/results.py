@@ -84,6 +84,14 @@ class ScoreSamples:
     random: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingCurve:
+    """One quantity over one stage of a training."""
+
+    name: str  # of the stage
+    points: Sequence[tuple[float, float]]  # (epoch, value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HardQuery:
     """A query that went badly."""
@@ -131,6 +139,7 @@ class Evaluation:
     efforts: Sequence[EffortPoint] = ()
     samples: ScoreSamples | None = None
     hardest: Sequence[HardQuery] = ()
+    curves: Mapping[str, Sequence[TrainingCurve]] = field(default_factory=dict)  # quantity -> a line a stage
     qrels: Qrels = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
     run_id: int | None = None

@@ -1,0 +1,187 @@
+"""How each cost grows with the number of items: import, index, start, memory, search, upserts."""
+
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.loading import load_encoder
+from evaluation.bench.load import Load
+from evaluation.bench.processes import CommandResult, ServerProcess, run_command
+from evaluation.bench.result import BenchTable
+from evaluation.bench.workspaces import copy_model
+from evaluation.index_quality import ann_recall
+from evaluation.measurement import encode_queries
+from retrieval.collections import create_collection
+from retrieval.index import Vectors
+from retrieval.judgements import JudgedQuery, put_judged_queries
+from retrieval.publishing import open_live
+from retrieval.registry import ModelRow
+from retrieval.workspace import Workspace
+
+_SENTENCE_END = re.compile(r"(?<=[.!?]) +")
+_LONGEST_WINDOW = 12  # sentences
+_QUERIES = 1000
+_UPSERTS = 1000
+_SPELL_S = 3.0
+_COLLECTION = "grown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthPoint:
+    """All costs at one size."""
+
+    n: int
+    dims: int
+    kind: str
+    import_s: float
+    import_peak_mb: float
+    index_s: float
+    index_peak_mb: float
+    encode_s: float
+    build_s: float
+    recall: float  # @10 against exact search
+    start_s: float  # of the server, until it is ready
+    rss_mb: float
+    private_mb: float
+    unary_qps: float
+    batch_qps: float
+    upsert_s: float  # 1,000 items, until acknowledged
+    found_s: float  # and until the last is found
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the figures."""
+        return asdict(self)
+
+
+def sentence_windows(texts: Sequence[str]) -> Iterator[str]:
+    """Make many real texts out of some: every sentence, then every two neighbours, and so on.
+
+    >>> list(sentence_windows(["One. Two. Three."]))
+    ['One.', 'Two.', 'Three.', 'One. Two.', 'Two. Three.', 'One. Two. Three.']
+    """
+    split = [_SENTENCE_END.split(text) for text in texts]
+    for width in range(1, _LONGEST_WINDOW + 1):
+        for sentences in split:
+            for start in range(len(sentences) - width + 1):
+                yield " ".join(sentences[start : start + width])
+
+
+def write_jsonl(file: Path, texts: Iterable[tuple[str, str]]) -> None:
+    """Write items, each an id and a text, as `import jsonl` reads them."""
+    with file.open("w", encoding="utf-8") as out:
+        for id, text in texts:
+            out.write(json.dumps({"id": id, "text": text}) + "\n")
+
+
+def measure_growth(model: ModelRow, texts: Sequence[str], queries: Sequence[str], size: int) -> GrowthPoint:
+    """Import and index `size` real texts, serve them, load the server, and upsert through it.
+
+    Args:
+        model: the encoder.
+        texts: what the items are made of.
+        queries: what is asked.
+        size: how many items; fewer if the texts do not give as many.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root, source = Path(folder) / "workspace", Path(folder) / "items.jsonl"
+        windows = islice(sentence_windows(texts), size)
+        write_jsonl(source, ((f"w{number}", text) for number, text in enumerate(windows)))
+        asked = [JudgedQuery(f"q{number}", text, "validation") for number, text in enumerate(queries)]
+        with Workspace(root, create=True) as ws:
+            copy_model(model, ws)
+            create_collection(ws, _COLLECTION)
+            put_judged_queries(ws, _COLLECTION, asked[:_QUERIES])
+        imported = run_command(root, "import", "jsonl", str(source), "--collection", _COLLECTION)
+        source.unlink()
+        indexed = run_command(root, "index", _COLLECTION, "--encoder", model.reference)
+        return _serve(root, model, asked[:_QUERIES], imported, indexed)
+
+
+def _serve(
+    root: Path,
+    model: ModelRow,
+    queries: Sequence[JudgedQuery],
+    imported: CommandResult,
+    indexed: CommandResult,
+) -> GrowthPoint:
+    vectors = encode_queries(load_encoder(model.folder), queries)
+    vectors_file = root.parent / "vectors.npy"
+    np.save(vectors_file, vectors)
+    order = {"collection": _COLLECTION, "vectors": str(vectors_file)}
+    with ServerProcess(root) as server, Load(server) as load:
+        load.prepare("unary", **order)
+        load.prepare("batch", **order, batch=64)
+        load.run("unary", seconds=1.0, in_flight=16)
+        unary = load.run("unary", seconds=_SPELL_S, in_flight=16)
+        batch = load.run("batch", seconds=_SPELL_S, in_flight=4)
+        memory = server.rss_mb(), server.private_mb()
+        upserted = load.upsert(_COLLECTION, _new_items(queries))
+        start_s = server.ready_s
+    count, dims, kind, recall = _index_figures(root, vectors)
+    stages = indexed.output.get("seconds", {})
+    return GrowthPoint(
+        n=count,
+        dims=dims,
+        kind=kind,
+        import_s=imported.seconds,
+        import_peak_mb=imported.peak_rss_mb,
+        index_s=indexed.seconds,
+        index_peak_mb=indexed.peak_rss_mb,
+        encode_s=float(stages.get("encode", 0.0)),
+        build_s=float(stages.get("faiss", 0.0)),
+        recall=recall,
+        start_s=start_s,
+        rss_mb=memory[0],
+        private_mb=memory[1],
+        unary_qps=unary.queries_per_second,
+        batch_qps=batch.queries_per_second,
+        upsert_s=float(upserted["stored_s"]),
+        found_s=float(upserted["found_s"]),
+    )
+
+
+def _new_items(queries: Sequence[JudgedQuery]) -> list[dict[str, str]]:
+    return [
+        {"id": f"new{number}", "text": f"{queries[number % len(queries)].text} (note {number})"}
+        for number in range(_UPSERTS)
+    ]
+
+
+def _index_figures(root: Path, vectors: Vectors) -> tuple[int, int, str, float]:
+    with Workspace(root) as ws:
+        opened = open_live(ws, _COLLECTION)
+        assert opened is not None
+        manifest = opened.manifest
+        figures = manifest.count, manifest.dims, manifest.parameters.kind, ann_recall(opened, vectors)
+        opened.index.close()
+    return figures
+
+
+def growth_table(points: Sequence[GrowthPoint]) -> BenchTable:
+    """Lay the points out, a column a size."""
+    rows: list[tuple[str, list[str]]] = [
+        ("import, items/s", [f"{point.n / point.import_s:,.0f}" for point in points]),
+        ("import, peak MB", [f"{point.import_peak_mb:,.0f}" for point in points]),
+        ("index, s", [f"{point.index_s:,.1f}" for point in points]),
+        ("  of it encoding, s", [f"{point.encode_s:,.1f}" for point in points]),
+        ("  of it FAISS, s", [f"{point.build_s:,.1f}" for point in points]),
+        ("index, peak MB", [f"{point.index_peak_mb:,.0f}" for point in points]),
+        ("index type", [point.kind for point in points]),
+        ("recall@10", [f"{point.recall:.3f}" for point in points]),
+        ("server ready, s", [f"{point.start_s:.2f}" for point in points]),
+        ("resident MB", [f"{point.rss_mb:,.0f}" for point in points]),
+        ("  of it private", [f"{point.private_mb:,.0f}" for point in points]),
+        ("QPS, one vector a call", [f"{point.unary_qps:,.0f}" for point in points]),
+        ("QPS, 64 vectors a call", [f"{point.batch_qps:,.0f}" for point in points]),
+        ("1,000 upserts durable, s", [f"{point.upsert_s:.2f}" for point in points]),
+        ("  and found, s", [f"{point.found_s:.2f}" for point in points]),
+    ]
+    columns = ["", *(f"{point.n:,} x {point.dims}" for point in points)]
+    return BenchTable("Growth", columns, [[name, *values] for name, values in rows])
