@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from retrieval.chunking import Chunking, count_words, parse_chunking, split
+from retrieval.chunking import Chunking, is_longer, parse_chunking, split
 from retrieval.collections import collection_rowid
 from retrieval.content import Content, Modality
 from retrieval.index import Keys
@@ -156,7 +156,7 @@ def split_long_items(ws: Workspace, collection: str, max_words: int, overlap: in
         if not rows:
             return done
         after_item = rows[-1][0]
-        long = [(rowid, split(text, chunking)) for rowid, text in rows if count_words(text) > max_words]
+        long = [(rowid, split(text, chunking)) for rowid, text in rows if is_longer(text, max_words)]
         done += _add_spans(ws, collection, long)
 
 
