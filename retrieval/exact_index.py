@@ -147,17 +147,23 @@ def positions_of(all_keys: Keys, keys: Keys) -> NDArray[np.int64]:
     return kept
 
 
+def holds(all_keys: Keys, keys: Keys) -> NDArray[np.bool_]:
+    """Tell which keys are among `all_keys`, which ascend: shape (n,)."""
+    positions = np.searchsorted(all_keys, keys)
+    inside = positions < len(all_keys)
+    inside[inside] = all_keys[positions[inside]] == keys[inside]
+    return inside
+
+
 def rows_of(all_keys: Keys, rows: Rows, keys: Keys) -> Vectors:
     """Return the rows of keys in any order, as float32.
 
     Raises:
         KeyError: if a key is not there.
     """
-    positions = np.searchsorted(all_keys, keys)
-    inside = positions < len(all_keys)
-    if not (inside.all() and (all_keys[positions] == keys).all()):
+    if not holds(all_keys, keys).all():
         raise KeyError("a key is not in the index")
-    return rows[positions].astype(np.float32)
+    return rows[np.searchsorted(all_keys, keys)].astype(np.float32)
 
 
 def scan(
