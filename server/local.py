@@ -29,9 +29,9 @@ class LocalSearch:
         Raises:
             TwinspireError: as the server would answer it: the classes are those of `retrieval.errors`.
         """
-        started = time.perf_counter()
         plan = plan_from(request)
         loaded = self._find(plan)
+        started = time.perf_counter()  # opening the workspace is no part of answering
         loaded.answerer.check(plan)
         (outcome,) = loaded.answerer.answer([Task(plan, started)])
         if isinstance(outcome, TwinspireError):
