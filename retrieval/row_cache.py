@@ -1,0 +1,118 @@
+"""What hits show, kept in memory for as long as nobody writes to the database."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from retrieval.filter_sql import FilterSelection
+from retrieval.filters import Filter
+from retrieval.segments import fetch_rows
+from retrieval.workspace import Workspace
+
+MAX_CACHED_BYTES = 64 << 20
+MAX_CACHED_FILTERS = 32
+
+_ROW_OVERHEAD_BYTES = 600  # of the Python objects that a row is made of
+
+
+class Row(NamedTuple):
+    """A living segment with its item, ready to be shown."""
+
+    id: str
+    modality: str
+    text: str
+    uri: str
+    attributes: Mapping[str, Any]
+    span: tuple[float, float] | None
+
+
+class ChangeWatch:
+    """Notices that the database changed, whoever changed it, for the price of a pragma."""
+
+    def __init__(self, ws: Workspace) -> None:
+        """Watch a workspace."""
+        self._ws = ws
+        self._seen = threading.local()
+        self._lock = threading.Lock()
+        self._generation = 0
+
+    def generation(self) -> int:
+        """Return a number that differs from the last one if anything was written since then."""
+        # SQLite tells a connection about the commits of all others, and counts its own changes.
+        connection = self._ws.db.conn
+        token = (self._ws.fetch("PRAGMA data_version")[0][0], connection.total_changes)
+        if getattr(self._seen, "token", None) != token:
+            self._seen.token = token
+            with self._lock:
+                self._generation += 1
+        return self._generation
+
+
+class RowCache:
+    """Rows by key, forgotten as soon as anything is written. May be shared by threads."""
+
+    def __init__(self, ws: Workspace, collection: str) -> None:
+        """Begin empty."""
+        self._ws = ws
+        self._collection = collection
+        self._watch = ChangeWatch(ws)
+        self._generation = -1
+        self._rows: dict[int, Row | None] = {}
+        self._bytes = 0
+        self._selections: OrderedDict[Filter, FilterSelection] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Forget everything if the database changed since the last call."""
+        generation = self._watch.generation()
+        with self._lock:
+            if generation != self._generation:
+                self._generation = generation
+                self._rows, self._bytes = {}, 0
+                self._selections = OrderedDict()
+
+    def rows(self, keys: Iterable[int]) -> Mapping[int, Row | None]:
+        """Return a mapping that has these keys at least; the row of a key that is dead is None."""
+        rows = self._rows
+        missing = [key for key in keys if key not in rows]
+        if not missing:
+            return rows
+        found: dict[int, Row | None] = dict.fromkeys(missing)
+        size = 0
+        for key, id, modality, text, uri, attributes, start, end in fetch_rows(
+            self._ws, self._collection, missing
+        ):
+            span = None if start is None or end is None else (start, end)
+            parsed = json.loads(attributes) if attributes != "{}" else {}
+            found[key] = Row(id, modality, text, uri, parsed, span)
+            size += len(text) + len(attributes) * 2 + _ROW_OVERHEAD_BYTES
+        with self._lock:
+            if rows is not self._rows:  # something was written meanwhile: these may be old
+                return {**rows, **found}
+            if self._bytes + size > MAX_CACHED_BYTES:
+                self._rows, self._bytes = {}, 0
+                return {**rows, **found}
+            self._bytes += size
+            rows.update(found)
+        return rows
+
+    def selection(self, filter: Filter) -> FilterSelection:
+        """Return the segments that match a filter.
+
+        Raises:
+            InvalidFilter: if the filter is malformed or too large.
+        """
+        with self._lock:
+            known = self._selections.get(filter)
+            if known is not None:
+                self._selections.move_to_end(filter)
+                return known
+            selections = self._selections
+        made = FilterSelection(self._ws, self._collection, filter)
+        with self._lock:
+            selections[filter] = made
+            if len(selections) > MAX_CACHED_FILTERS:
+                selections.popitem(last=False)
+        return made

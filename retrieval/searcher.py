@@ -1,0 +1,297 @@
+"""Searches one index version of a collection, with what came after it, and shows what it found."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.embeddings import embeddings_of
+from retrieval.errors import (
+    DimensionMismatch,
+    InvalidInput,
+    InvalidLimit,
+    NonFiniteVector,
+    TwinspireError,
+    ZeroVector,
+)
+from retrieval.exact_index import SCORE_DECIMALS, holds
+from retrieval.filter_sql import compile_filter, validate_filter
+from retrieval.filters import Filter
+from retrieval.fresh_vectors import FreshVectors
+from retrieval.fusion import MIN_DEPTH, LearnedFusion
+from retrieval.hits import Candidates, choose_hits, make_hits, needs_more
+from retrieval.hybrid import fuse_sides, gather_sides
+from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
+from retrieval.publishing import OpenIndex
+from retrieval.row_cache import RowCache
+from retrieval.search import MAX_LIMIT, Hit, ScoreKind, SearchResult, VectorQuery
+from retrieval.segments import as_json
+from retrieval.text_search import lexical_scores, lexical_search
+from retrieval.workspace import Workspace
+
+UNIT_TOLERANCE = 1e-3
+
+# Neighbours fetched beyond the limit, for those that turn out to be deleted or of an item already shown.
+SPARE = 2
+# If that was not enough, the search is done again with so many times more.
+MORE = 4
+
+
+@dataclass(slots=True)
+class _Task:
+    """A query on its way."""
+
+    place: int  # in the batch
+    query: VectorQuery
+    fetch: int
+    candidates: Candidates
+
+
+_NOTHING_YET = Candidates(np.empty(0, dtype=np.int64), np.empty(0), False, "")
+
+
+class Searcher:
+    """An open index version, the fresh vectors beside it, and the rows that both stand for.
+
+    Safe to use from several threads. It never waits for the index to be rebuilt: what others wrote is
+    seen after `refresh`, and what the same process encoded right after `add_fresh`.
+    """
+
+    def __init__(self, ws: Workspace, collection: str, opened: OpenIndex) -> None:
+        """Take an open version and read what came after it.
+
+        Raises:
+            BackendUnavailable: if the database is locked.
+        """
+        self.collection = collection
+        self.version = opened.version
+        self.manifest = opened.manifest
+        self.index = opened.index
+        self._ws = ws
+        self._fresh = FreshVectors(opened.manifest.dims)
+        self._cache = RowCache(ws, collection)
+        self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
+        self.refresh()
+
+    @property
+    def fresh_count(self) -> int:
+        """How many vectors are searched beside the index."""
+        return len(self._fresh)
+
+    def refresh(self) -> int:
+        """Pick up what was encoded, replaced or deleted since the index was built; return `fresh_count`."""
+        rows = self._ws.fetch(
+            "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
+            " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
+            " WHERE segments.collection = (SELECT rowid FROM collections WHERE name = ?)"
+            " AND segments.rowid > ?",
+            (self.manifest.fingerprint, self.collection, self.manifest.built_key),
+        )
+        alive = np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))
+        self._fresh.keep(alive)
+        new = np.setdiff1d(alive, self._fresh.snapshot().keys)
+        if len(new):
+            self._fresh.add(*embeddings_of(self._ws, self.manifest.fingerprint, new))
+        return self.fresh_count
+
+    def add_fresh(self, keys: Keys, vectors: Vectors) -> None:
+        """Make vectors searchable that were just stored, without reading them back."""
+        self._fresh.add(keys, vectors)
+
+    def vectors(self, keys: Keys) -> Vectors:
+        """Return the stored vectors of these keys, in their order, wherever they are.
+
+        Raises:
+            KeyError: if one is neither in the index nor fresh.
+        """
+        fresh = keys > self.manifest.built_key
+        if not fresh.any():
+            return self.index.vectors(keys)
+        found = np.empty((len(keys), self.manifest.dims), dtype=np.float32)
+        found[fresh] = self._fresh.snapshot().vectors(keys[fresh])
+        found[~fresh] = self.index.vectors(keys[~fresh])
+        return found
+
+    def has_vectors(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell which keys have a stored vector, shape (n,)."""
+        return holds(self.index.keys, keys) | holds(self._fresh.snapshot().keys, keys)
+
+    def close(self) -> None:
+        """Release the index."""
+        self.index.close()
+
+    def search(self, queries: Sequence[VectorQuery]) -> list[SearchResult | TwinspireError]:
+        """Answer a batch of queries.
+
+        Returns:
+            For each query its answer, or the error that it alone got.
+
+        Raises:
+            BackendUnavailable: if the index or the database does not answer.
+        """
+        started = time.perf_counter()
+        self._cache.refresh()
+        outcomes: list[SearchResult | TwinspireError | None] = [None] * len(queries)
+        tasks = []
+        for place, query in enumerate(queries):
+            try:
+                self._check(query)
+            except TwinspireError as error:
+                outcomes[place] = error
+                continue
+            tasks.append(_Task(place, query, _first_fetch(query), _NOTHING_YET))
+        self._find(tasks)
+        searched = time.perf_counter()
+        hits = self._show(tasks)
+        finished = time.perf_counter()
+        for task, shown in zip(tasks, hits, strict=True):
+            outcomes[task.place] = SearchResult(
+                hits=shown,
+                score_kind=ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE,
+                search_ms=(searched - started) * 1e3,
+                fetch_ms=(finished - searched) * 1e3,
+            )
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _check(self, query: VectorQuery) -> None:
+        if not 1 <= query.limit <= MAX_LIMIT:
+            raise InvalidLimit(query.limit, MAX_LIMIT)
+        if query.vector.shape != (self.manifest.dims,):
+            raise DimensionMismatch(self.manifest.dims, query.vector.size)
+        length = float(np.dot(query.vector, query.vector))
+        if not math.isfinite(length):
+            raise NonFiniteVector()
+        if length == 0:
+            raise ZeroVector()
+        if abs(length - 1) > 2 * UNIT_TOLERANCE:
+            raise InvalidInput(f"vector: expected length 1, got {length**0.5:.4f}", field="vector")
+        if query.filter is not None:
+            validate_filter(query.filter)
+
+    def _find(self, tasks: Sequence[_Task]) -> None:
+        """Fill in the candidates, by one search of the index for all queries that may share it."""
+        groups: dict[tuple[Filter | None, int, bool, bool], list[_Task]] = {}
+        for task in tasks:
+            params = task.query.params
+            group = (task.query.filter, params.effort, params.exact, bool(task.query.lexical_text))
+            groups.setdefault(group, []).append(task)
+        for (filter, effort, exact, hybrid), members in groups.items():
+            if hybrid:
+                self._find_hybrid(members, filter, effort, exact)
+            else:
+                self._find_nearest(members, filter, effort, exact)
+
+    def _find_nearest(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
+        fetch = max(task.fetch for task in tasks)
+        vectors = np.stack([task.query.vector for task in tasks])
+        nearest = self.nearest(vectors, fetch, filter=filter, effort=effort, exact=exact)
+        scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
+        there = (nearest.keys != NO_KEY).sum(axis=1).tolist()
+        for row, task in enumerate(tasks):
+            count = min(there[row], task.fetch)
+            task.candidates = Candidates(
+                nearest.keys[row, :count], scores[row, :count], there[row] < task.fetch, nearest.plan
+            )
+
+    def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
+        depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
+        vectors = np.stack([task.query.vector for task in tasks])
+        nearest = self.nearest(vectors, depth, filter=filter, effort=effort, exact=exact)
+        texts = [task.query.lexical_text for task in tasks]
+        sides = gather_sides(self, texts, vectors, nearest, depth, filter)
+        for task, side in zip(tasks, sides, strict=True):
+            task.candidates = fuse_sides(side, task.query.fusion, self.fusion, nearest.plan)
+
+    def nearest(
+        self,
+        vectors: Vectors,
+        limit: int,
+        *,
+        filter: Filter | None = None,
+        effort: int = 0,
+        exact: bool = False,
+    ) -> Neighbors:
+        """Find the nearest segments in the index and among the fresh ones; some may be dead."""
+        selection = None if filter is None else self._cache.selection(filter)
+        found = self.index.search(vectors, limit, selection=selection, effort=effort, exact=exact)
+        fresh = self._fresh.snapshot()
+        if not len(fresh.keys):
+            return found
+        beside = fresh.search(vectors, limit, selection=selection)
+        keys = np.concatenate([found.keys, beside.keys], axis=1)
+        scores = np.concatenate([found.scores, beside.scores], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
+        return Neighbors(
+            np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1), found.plan
+        )
+
+    @property
+    def built_key(self) -> int:
+        """Keys above it are fresh."""
+        return self.manifest.built_key
+
+    def owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """Return item rowid and id of each living segment."""
+        rows = self._ws.fetch(
+            "SELECT segments.rowid, segments.item, items.id"
+            " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.rowid = wanted.value"
+            " CROSS JOIN items ON items.rowid = segments.item WHERE items.collection = ?",
+            (as_json(keys), self.collection),
+        )
+        return {key: (item, id) for key, item, id in rows}
+
+    def segments_of(self, items: Sequence[int]) -> dict[int, list[int]]:
+        """Return the segments' keys of each item."""
+        rows = self._ws.fetch(
+            "SELECT segments.item, segments.rowid"
+            " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.item = wanted.value",
+            (as_json(items),),
+        )
+        found: dict[int, list[int]] = {}
+        for item, key in rows:
+            found.setdefault(item, []).append(key)
+        return found
+
+    def lexical_search(
+        self, texts: Sequence[str], limit: int, filter: Filter | None
+    ) -> list[list[tuple[int, str, float]]]:
+        """Find the items that fit each text best by BM25: (item rowid, id, score)."""
+        allowed = None if filter is None else compile_filter(filter)
+        return [lexical_search(self._ws, self.collection, text, limit, allowed=allowed) for text in texts]
+
+    def lexical_scores(self, texts: Sequence[str], items: Sequence[Sequence[int]]) -> list[dict[int, float]]:
+        """Score given items for each text by BM25; those with no word in common are left out."""
+        return [
+            lexical_scores(self._ws, self.collection, text, rowids) if rowids else {}
+            for text, rowids in zip(texts, items, strict=True)
+        ]
+
+    def _show(self, tasks: Sequence[_Task]) -> list[list[Hit]]:
+        """Turn candidates into hits; queries that lost too many of theirs look further."""
+        shown: dict[int, list[Hit]] = {}
+        waiting = list(tasks)
+        while waiting:
+            keys = np.concatenate([task.candidates.keys for task in waiting])
+            rows = self._cache.rows(keys.tolist())
+            again = []
+            for task in waiting:
+                hits = choose_hits(task.query, task.candidates, rows)
+                if needs_more(task.query, task.candidates, hits):
+                    task.fetch *= MORE
+                    again.append(task)
+                else:
+                    shown[task.place] = make_hits(self, task.query, task.candidates, hits, rows)
+            self._find(again)
+            waiting = again
+        return [shown[task.place] for task in tasks]
+
+
+def _first_fetch(query: VectorQuery) -> int:
+    wanted = query.limit
+    if query.diversity is not None:
+        wanted = max(query.diversity.candidates or 3 * query.limit, query.limit)
+    wanted = math.ceil(wanted * max(1.0, query.params.oversampling))
+    return wanted + len(query.exclude_ids) + SPARE
