@@ -29,12 +29,17 @@ UnaryMethod: TypeAlias = Callable[[RequestT, Context], Awaitable[Answer]]
 StreamMethod: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Answer]]
 
 
+_QUIET_S = 0.1
+_LINGER_S = 1.0
+
+
 class Gate:
     """Counts the calls being answered, and shuts when the server stops."""
 
     def __init__(self) -> None:
         self.in_flight = 0
         self.closing = asyncio.Event()
+        self._last_refused = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -45,6 +50,7 @@ class Gate:
             ShuttingDown: if the server is stopping.
         """
         if self.closing.is_set():
+            self._last_refused = time.monotonic()
             raise ShuttingDown()
         self.in_flight += 1
         self._idle.clear()
@@ -56,12 +62,20 @@ class Gate:
             self._idle.set()
 
     async def close(self, grace_s: float) -> bool:
-        """Let no more in, and wait for those inside; tell whether all left within the grace."""
+        """Let no more in, and wait for those inside; tell whether all left within the grace.
+
+        Then wait until no call has come for a moment, at most a second: the library answers a call that
+        comes while it shuts down with CANCELLED, which no client retries; we say UNAVAILABLE.
+        """
         self.closing.set()
+        self._last_refused = time.monotonic()
         try:
             await asyncio.wait_for(self._idle.wait(), grace_s)
         except TimeoutError:
             return False
+        latest = time.monotonic() + _LINGER_S
+        while time.monotonic() < min(latest, self._last_refused + _QUIET_S):
+            await asyncio.sleep(_QUIET_S / 5)
         return True
 
 

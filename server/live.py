@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from encoders.encoder import Encoder
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_names, require_collection
@@ -20,7 +18,7 @@ from retrieval.workspace import Workspace
 from server.calls import unexpected
 from server.config import ServerConfig
 from server.health import Health
-from server.loading import ENCODE_BATCH, LoadedVersion, Loader, store_vectors
+from server.loading import ENCODE_BATCH, LoadedVersion, Loader, encode_each, store_vectors
 from server.logs import log
 from server.metrics import Metrics
 from server.pipeline import Pipeline
@@ -218,12 +216,11 @@ class Live:
         )
         for start in range(0, len(pending), ENCODE_BATCH):
             batch = pending[start : start + ENCODE_BATCH]
-            keys = np.array([key for key, _ in batch], np.int64)
-            vectors = await self._workers.encodings.run(
-                encoder.encode_items, [content for _, content in batch]
-            )
+            keys, vectors, error = await self._workers.encodings.run(encode_each, encoder, batch)
             await self._workers.writes.run(store_vectors, self._ws, encoder, keys, vectors)
             await self._workers.writes.run(loaded.searcher.add_fresh, keys, vectors)
+            if error is not None:
+                raise error
 
     async def start(self) -> None:
         """Load every collection's live version."""
@@ -293,10 +290,10 @@ class Live:
             await self._swap(collection, loaded)
 
     async def _refresh(self) -> None:
-        """Find what other processes encoded."""
+        """Find what other processes encoded. In the writing thread, for it must not overtake `add_fresh`."""
         for served in list(self._served.values()):
             with served:
-                await self._workers.loads.run(served.loaded.searcher.refresh)
+                await self._workers.writes.run(served.loaded.searcher.refresh)
 
     async def close(self) -> None:
         """Release all versions."""

@@ -8,16 +8,22 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
-from retrieval.searcher import Searcher
 
 from encoders.encoder import Encoder
 from retrieval.content import Content
 from retrieval.embeddings import encoder_row, put_embeddings
-from retrieval.errors import CorruptArtifact, EncoderIndexMismatch, FailedPrecondition, ModelNotFound
-from retrieval.index import Keys
+from retrieval.errors import (
+    CorruptArtifact,
+    EncoderIndexMismatch,
+    FailedPrecondition,
+    ModelNotFound,
+    TwinspireError,
+)
+from retrieval.index import Keys, Vectors
 from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
 from retrieval.registry import ModelRow, find_model, model_by_fingerprint
 from retrieval.search import VectorQuery
+from retrieval.searcher import Searcher
 from retrieval.segments import pending_segments
 from retrieval.workspace import Workspace
 from server.answering import Answerer
@@ -160,7 +166,10 @@ class Loader:
             )
             if not pending:
                 break
-            encode_segments(self._ws, loaded.encoder, pending)
+            keys, vectors, error = encode_each(loaded.encoder, pending)
+            if error is not None:
+                log("segments not encoded", collection=loaded.collection, count=len(pending) - len(keys))
+            store_vectors(self._ws, loaded.encoder, keys, vectors)
             done, after = done + len(pending), pending[-1][0]
         loaded.searcher.refresh()
         return done
@@ -179,19 +188,30 @@ class Loader:
             raise result
 
 
-def encode_segments(
-    ws: Workspace, encoder: Encoder, pending: list[tuple[int, Content]]
-) -> tuple[Keys, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
-    """Encode segments, store their vectors, and return keys and vectors."""
-    keys = np.array([key for key, _ in pending], np.int64)
-    vectors = encoder.encode_items([content for _, content in pending])
-    store_vectors(ws, encoder, keys, vectors)
-    return keys, vectors
+def encode_each(
+    encoder: Encoder, pending: list[tuple[int, Content]]
+) -> tuple[Keys, Vectors, TwinspireError | None]:
+    """Encode segments together; if that fails, one by one, leaving out those that cannot be encoded.
+
+    Returns:
+        The keys of the encoded segments, shape (n,), their vectors, shape (n, dims), and the last error.
+    """
+    try:
+        vectors = encoder.encode_items([content for _, content in pending])
+        return np.array([key for key, _ in pending], np.int64), vectors, None
+    except TwinspireError as error:
+        if len(pending) == 1:
+            return np.empty(0, np.int64), np.empty((0, encoder.card.dims), np.float32), error
+    parts = [encode_each(encoder, [single]) for single in pending]
+    last = [error for _, _, error in parts if error is not None]
+    return (
+        np.concatenate([part[0] for part in parts]),
+        np.concatenate([part[1] for part in parts]),
+        last[-1] if last else None,
+    )
 
 
-def store_vectors(
-    ws: Workspace, encoder: Encoder, keys: Keys, vectors: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-) -> None:
+def store_vectors(ws: Workspace, encoder: Encoder, keys: Keys, vectors: Vectors) -> None:
     """Store vectors, registering the encoder if these are its first."""
     try:
         put_embeddings(ws, encoder.card.fingerprint, keys, vectors)

@@ -22,6 +22,7 @@ from protos.twinspire.v1 import (
 from retrieval.workspace import Workspace
 from server.app import Server
 from server.config import ServerConfig
+from server.loading import LoadEncoder, load_encoder_lazily
 from tests.server.workspaces import COLLECTION
 
 TIMEOUT_S = 20.0
@@ -129,15 +130,18 @@ def failure_of(error: grpc.RpcError) -> Failure:
     return Failure(error.code(), error.details() or "", unpack(status))
 
 
-def run_server(ws: Workspace, **settings: Any) -> Iterator[Running]:
+def run_server(
+    ws: Workspace, load_encoder: LoadEncoder = load_encoder_lazily, **settings: Any
+) -> Iterator[Running]:
     """Run a server over a workspace until the generator is closed."""
-    config = ServerConfig(workspace=ws.root, port=0, shutdown_grace_s=2.0, watch_interval_s=0.05, **settings)
+    values = {"port": 0, "shutdown_grace_s": 2.0, "watch_interval_s": 0.05} | settings
+    config = ServerConfig(workspace=ws.root, **values)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
     async def start() -> Server:
-        server = Server(ws, config)
+        server = Server(ws, config, load_encoder=load_encoder)
         await server.start()
         return server
 

@@ -1,6 +1,7 @@
 """The group *Requests* of the fault list: docs/faults.md says which test is for which row."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import grpc
@@ -12,7 +13,7 @@ from grpc import StatusCode
 from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
 from server.wire import delimited
 from tests.server.running import TIMEOUT_S, Failure, Running, unpack
-from tests.server.workspaces import COLLECTION, WORDS
+from tests.server.workspaces import COLLECTION, WORDS, make_workspace
 
 Fails: TypeAlias = Callable[[Callable[[], Any]], Failure]
 
@@ -37,9 +38,8 @@ def next_good_call_succeeds(shared: Running) -> Any:
 
 
 def request(**fields: Any) -> search_pb2.SearchRequest:
-    return search_pb2.SearchRequest(
-        **{"collection": COLLECTION, "query": search_pb2.Query(text="north")} | fields
-    )
+    values: dict[str, Any] = {"collection": COLLECTION, "query": search_pb2.Query(text="north")} | fields
+    return search_pb2.SearchRequest(**values)
 
 
 @pytest.mark.parametrize("method", UNARY_METHODS)
@@ -135,6 +135,18 @@ def test_an_empty_or_blank_text_is_an_invalid_argument(shared: Running, fails: F
 
     assert (failure.code, failure.reason) == (StatusCode.INVALID_ARGUMENT, "EMPTY_QUERY")
     assert failure.detail(error_details_pb2.BadRequest).field_violations[0].field == "query.text"
+
+
+def test_a_text_over_the_encoders_limit_is_cut_and_flagged(
+    tmp_path: Path, start_server: Callable[..., Running]
+) -> None:
+    with make_workspace(tmp_path / "short", max_words=2) as ws:
+        running = start_server(ws)
+
+        cut, whole = running.find("north north far far far"), running.find("north north")
+
+    assert (cut.truncated_query, whole.truncated_query) == (True, False)
+    assert [hit.score for hit in cut.hits] == [hit.score for hit in whole.hits]
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001, 2**31 - 1])

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -10,7 +11,7 @@ from grpc import StatusCode
 
 from protos.twinspire.v1 import content_pb2, items_pb2, search_pb2
 from tests.server.running import TIMEOUT_S, Failure, Running, unpack
-from tests.server.workspaces import COLLECTION, DIMS, direction
+from tests.server.workspaces import COLLECTION, DIMS, direction, make_workspace, sample_items
 
 Fails: TypeAlias = Callable[[Callable[[], Any]], Failure]
 
@@ -125,3 +126,29 @@ def test_of_duplicate_ids_in_one_upsert_the_last_wins(running: Running) -> None:
 
     assert answer.inserted == 1
     assert running.ids("far", limit=2) == ["far", "twice"]
+
+
+def test_an_encoder_that_yields_nan_is_internal_and_fails_alone(
+    tmp_path: Path, start_server: Callable[..., Running], fails: Fails
+) -> None:
+    others = [item for item in sample_items() if "far" not in item.text]
+    with make_workspace(tmp_path / "broken", others, broken_word="far") as ws:
+        running = start_server(ws)
+
+        failure = fails(lambda: running.find("far"))
+
+        assert (failure.code, failure.reason) == (StatusCode.INTERNAL, "ENCODER_FAULT")
+        assert running.ids("north", limit=1) == ["north"]
+
+
+def test_an_item_whose_vector_would_be_nan_is_not_acknowledged(
+    tmp_path: Path, start_server: Callable[..., Running], fails: Fails
+) -> None:
+    others = [item for item in sample_items() if "far" not in item.text]
+    with make_workspace(tmp_path / "broken", others, broken_word="far") as ws:
+        running = start_server(ws)
+
+        failure = fails(lambda: running.upsert(items_pb2.Item(id="bad", text="far")))
+
+        assert failure.code == StatusCode.INTERNAL
+        assert "bad" not in running.ids("north", limit=1000)

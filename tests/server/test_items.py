@@ -146,7 +146,7 @@ def test_an_upsert_out_of_range_is_refused(running: Running, fails: Fails, numbe
 
 
 def test_attributes_of_every_kind_round_trip(running: Running) -> None:
-    values = {
+    values: Any = {
         "text": "\u00e9",
         "number": 1.5,
         "whole": 3,

@@ -34,11 +34,13 @@ DIMS = len(WORDS) + 1  # one direction a word, and one for all unknown words
 
 
 def write_encoder(
-    ws: Workspace, *, name: str = "compass", version: int = 1, max_words: int = 0
+    ws: Workspace, *, name: str = "compass", version: int = 1, max_words: int = 0, broken_word: str = ""
 ) -> EncoderCard:
     """Write and register an encoder that gives each word a direction of its own; versions turn the axes."""
     table = np.zeros((len(WORDS) + 2, DIMS), np.float32)
     table[1:] = np.roll(np.eye(DIMS, dtype=np.float32), version - 1, axis=1)
+    if broken_word:
+        table[WORDS.index(broken_word) + 2] = np.nan
     shape = Architecture(rows=len(table), word_dims=DIMS, hidden_dims=0, dims=DIMS)
     tensors = {"both.table": table, "both.bias": np.zeros(DIMS, np.float32)}
     card = write_model(
@@ -76,13 +78,15 @@ def sample_items() -> list[Item]:
     return single + pairs
 
 
-def make_workspace(root: Path, items: Sequence[Item] | None = None) -> Workspace:
+def make_workspace(
+    root: Path, items: Sequence[Item] | None = None, *, max_words: int = 0, broken_word: str = ""
+) -> Workspace:
     """Make a workspace whose collection is indexed and live."""
     ws = Workspace(root, create=True)
     create_collection(ws, COLLECTION)
     if chosen := sample_items() if items is None else items:
         upsert_items(ws, COLLECTION, chosen)
-    write_encoder(ws)
+    write_encoder(ws, max_words=max_words, broken_word=broken_word)
     promote(ws, COLLECTION, build_version(ws))
     return ws
 
