@@ -1,0 +1,57 @@
+"""A collection's texts as word numbers: read once, then mapped to any vocabulary."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.two_tower.ragged import RaggedTexts
+from encoders.two_tower.vocabulary import UNKNOWN_ROW, Vocabulary
+from encoders.two_tower.words import head, split_words
+
+
+@dataclass(frozen=True, slots=True)
+class WordCorpus:
+    """Texts as numbers of distinct words, in the order in which the words first came."""
+
+    words: Sequence[str]
+    texts: RaggedTexts  # word numbers, not table rows
+
+    @classmethod
+    def read(cls, texts: Iterable[str], max_words: int) -> "WordCorpus":
+        """Cut texts into words; of each text only the first `max_words` words (0 = all)."""
+        numbers: dict[str, int] = {}
+        packed: list[NDArray[np.int32]] = []
+        for text in texts:
+            words = split_words(head(text, max_words))
+            packed.append(
+                np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int32, len(words))
+            )
+        starts = np.zeros(len(packed) + 1, np.int64)
+        np.cumsum([len(text) for text in packed], out=starts[1:])
+        rows = np.concatenate(packed) if packed else np.zeros(0, np.int32)
+        return cls(list(numbers), RaggedTexts(rows, starts))
+
+    def text_counts(self) -> NDArray[np.int64]:
+        """Count in how many texts each word occurs, shape (words,)."""
+        return count_texts(self.texts, len(self.words))
+
+    def to_rows(self, vocabulary: Vocabulary) -> RaggedTexts:
+        """Turn the words into the rows of a vocabulary, just as serving does."""
+        per_word = RaggedTexts.pack([vocabulary.word_rows(word) for word in self.words])
+        flat = per_word.take(self.texts.rows)  # the rows of every word of every text
+        starts = flat.starts[self.texts.starts]
+        if (np.diff(starts) > 0).all():
+            return RaggedTexts(flat.rows, starts)
+        texts = RaggedTexts(flat.rows, starts)
+        return RaggedTexts.pack(
+            [texts.text(i) if len(texts.text(i)) else [UNKNOWN_ROW] for i in range(len(texts))]
+        )
+
+
+def count_texts(texts: RaggedTexts, size: int) -> NDArray[np.int64]:
+    """Count in how many texts each number below `size` occurs, shape (size,)."""
+    owner = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(texts.starts))
+    pairs = np.unique(owner * size + texts.rows)
+    return np.bincount(pairs % size, minlength=size)

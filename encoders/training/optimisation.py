@@ -1,0 +1,100 @@
+"""Optimisers and learning rates."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import torch
+from torch import nn
+
+from retrieval.errors import InvalidInput
+
+OptimizerKind: TypeAlias = Literal["adamw", "adam", "sgd"]
+SchedulerKind: TypeAlias = Literal["cosine", "step", "plateau", "none"]
+
+STEP_EVERY = 0.3  # of all steps
+STEP_FACTOR = 0.1
+PLATEAU_FACTOR = 0.5
+FINAL_FRACTION = 0.0  # of the peak, at the end of the cosine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopConfig:
+    """How a stage of training runs, whatever it trains."""
+
+    stage: str
+    epochs: int
+    learning_rate: float
+    optimizer: OptimizerKind = "adamw"
+    scheduler: SchedulerKind = "cosine"
+    betas: tuple[float, float] = (0.9, 0.98)  # a short second memory: the stages have few steps
+    weight_decay: float = 0.0
+    warmup_steps: int = 10
+    clip_norm: float = 1.0  # 0 = no clipping
+    patience: int = 0  # epochs without improvement before it stops; 0 = never
+    watched: str = "MRR@10"  # the metric that decides which weights are best
+    checkpoint_every_s: float = 20.0  # at the end of an epoch, when the last is this old
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            InvalidInput: naming the first one that is out of range.
+        """
+        if self.optimizer not in get_args(OptimizerKind):
+            raise InvalidInput(f"optimizer: expected adamw, adam or sgd, got {self.optimizer!r}")
+        if self.scheduler not in get_args(SchedulerKind):
+            raise InvalidInput(f"scheduler: expected cosine, step, plateau or none, got {self.scheduler!r}")
+        for name in ("learning_rate", "epochs"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
+        for name in ("weight_decay", "warmup_steps", "clip_norm", "patience", "checkpoint_every_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name}: expected at least 0, got {getattr(self, name)}", field=name)
+
+
+def learning_rate(step: int, steps: int, config: LoopConfig) -> float:
+    """Return the rate of a step, from 0, of a stage of `steps` steps.
+
+    `plateau` is constant here: the loop halves it when the watched metric does not improve.
+
+    >>> config = LoopConfig(stage="x", epochs=1, learning_rate=1.0, warmup_steps=2)
+    >>> [round(learning_rate(step, 4, config), 2) for step in range(4)]
+    [0.5, 1.0, 1.0, 0.5]
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    if config.scheduler == "cosine":
+        wave = 0.5 * (1 + math.cos(math.pi * done))
+        return config.learning_rate * (FINAL_FRACTION + (1 - FINAL_FRACTION) * wave)
+    if config.scheduler == "step":
+        return config.learning_rate * STEP_FACTOR ** int(done / STEP_EVERY)
+    return config.learning_rate
+
+
+def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
+    """Make the optimiser. Matrices decay, biases and single numbers do not.
+
+    A module may scale the rate of its own parameters by an attribute `rate_scales` (name -> factor).
+    """
+    scales: dict[str, float] = getattr(model, "rate_scales", {})
+    groups = [
+        {
+            "params": [parameter],
+            "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+            "rate_scale": next((s for prefix, s in scales.items() if name.startswith(prefix)), 1.0),
+        }
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    ]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
+    kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+    return kind(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of each group, times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_scale"]
