@@ -92,7 +92,7 @@ def _write(
 ) -> dict[str, Any]:
     counts = dict.fromkeys(("inserted", "replaced", "unchanged", "queries", "changed"), 0) | job.counts
     position = int(job.position or 0)
-    with ahead(_batches(reader.records(after=position))) as batches:
+    with ahead(_batches(reader.records(after=position, checked=not found.rejected))) as batches:
         for batch in batches:
             position = batch[-1][0]
             items = _winners(batch, found)

@@ -32,12 +32,12 @@ class BeirReader:
         if self._qrels and self._queries is None:
             raise UnreadableSource(f"{source.path.name}: there are qrels, but no queries.jsonl")
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield items numbered by line, then queries numbered on from there."""
         number = 0
         for number, row in json_rows(self._corpus):
             if number > after:
-                yield number, _record(row)
+                yield number, _record(row, checked)
         for record in self._judgements.records("judged, but not in the queries"):
             number += 1
             if number > after:
@@ -53,7 +53,7 @@ class BeirReader:
         return judgements
 
 
-def _record(row: Any) -> Item | Reject:
+def _record(row: Any, checked: bool) -> Item | Reject:
     if isinstance(row, Reject):
         return row
     if not isinstance(row, dict):
@@ -68,6 +68,8 @@ def _record(row: Any) -> Item | Reject:
     if title:
         attributes["title"] = title
     item = Item(id=str(id), text=f"{title} {text}".strip(), attributes=attributes)
+    if checked:
+        return item
     try:
         validate_item(item)
     except InvalidInput as error:

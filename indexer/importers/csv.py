@@ -62,7 +62,7 @@ class CsvReader:
                 casts[place] = int if pattern is INTEGER else float
         return casts
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield an item per row, numbered by row from 1 below the header."""
         for number, cells in islice(self._rows(), after, None):
             if isinstance(cells, Reject):
@@ -75,7 +75,7 @@ class CsvReader:
             }
             for name in self._columns.texts:
                 row.setdefault(name, "")
-            yield number, row_item(self._columns, row)
+            yield number, row_item(self._columns, row, checked)
 
     def _rows(self) -> Iterator[tuple[int, list[str] | Reject]]:
         """Yield every row below the header with its number, from 1."""

@@ -24,9 +24,9 @@ class DocumentsDbReader:
         )
         self._rows = SqliteReader(preset)
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield an item per document; metadata that is a flat JSON object becomes attributes."""
-        for number, record in self._rows.records(after):
+        for number, record in self._rows.records(after, checked=checked):
             yield number, _with_metadata(record) if isinstance(record, Item) else record
 
 

@@ -30,7 +30,9 @@ def parse_line(line: bytes) -> Any:
     if len(line) > MAX_LINE_BYTES:
         return Reject(f"the line is longer than {MAX_LINE_BYTES} bytes", raw_start(line))
     try:
-        return decoder.decode(line.decode())
+        text = line.decode().strip(WHITESPACE)
+        row, end = decoder.raw_decode(text)
+        return row if end == len(text) else Reject("bad JSON: more than one value", raw_start(line))
     except UnicodeDecodeError:
         return Reject("invalid UTF-8", raw_start(line))
     except _NotFinite as error:

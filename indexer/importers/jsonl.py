@@ -21,19 +21,19 @@ class JsonlReader:
         self._source = source
         self._columns = Columns(source)
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield an item per row."""
         for number, row in json_rows(self._source.path, after):
-            yield number, row_item(self._columns, row)
+            yield number, row_item(self._columns, row, checked)
 
 
-def row_item(columns: Columns, row: Any) -> Item | Reject:
+def row_item(columns: Columns, row: Any, checked: bool) -> Item | Reject:
     """Make an item of a parsed row, or say why it cannot be one."""
     if isinstance(row, Reject):
         return row
     if not isinstance(row, dict):
         return Reject(f"expected an object, got {type(row).__name__}", raw_start(row))
     try:
-        return columns.item(row)
+        return columns.item(row, checked=checked)
     except InvalidInput as error:
         return Reject(str(error), raw_start(row))

@@ -41,14 +41,14 @@ class MsmarcoReader:
                 raise UnreadableSource(f"{source.path.name}: there is no column {min(missing)!r}")
         self._cells = _read_columns(source.path) if not self._parquet and _is_columns(source.path) else None
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield the passages of each row, then its query."""
         for number, row in self._rows(after):
             if isinstance(row, Reject):
                 yield number, row
                 continue
             try:
-                query, items = _row(row, self._split)
+                query, items = _row(row, self._split, checked)
             except InvalidInput as error:
                 yield number, Reject(str(error), raw_start(row))
                 continue
@@ -65,7 +65,7 @@ class MsmarcoReader:
         return json_rows(self._path, after)
 
 
-def _row(row: Any, split: str) -> tuple[JudgedQuery, list[Item]]:
+def _row(row: Any, split: str, checked: bool) -> tuple[JudgedQuery, list[Item]]:
     if not isinstance(row, Mapping):
         raise InvalidItem(f"expected an object, got {type(row).__name__}")
     for name in NEEDED:
@@ -78,7 +78,8 @@ def _row(row: Any, split: str) -> tuple[JudgedQuery, list[Item]]:
     grades: dict[str, int] = {}
     for text, selected, url in _passages(row["passages"]):
         item = Item(id=passage_id(text), text=text, attributes={"url": url} if url else {})
-        validate_item(item)
+        if not checked:
+            validate_item(item)
         items.append(item)
         grades[item.id] = max(grades.get(item.id, 0), selected)
     return JudgedQuery(id=str(row["query_id"]), text=query, split=split, grades=grades), items

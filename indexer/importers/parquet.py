@@ -28,10 +28,10 @@ class ParquetReader:
             needed = {*self._columns.ids, *self._columns.texts, *wanted}
             self._read = [name for name in header if name in needed]
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield an item per row."""
         for number, row in parquet_rows(self._path, after, columns=self._read):
-            yield number, row_item(self._columns, row)
+            yield number, row_item(self._columns, row, checked)
 
 
 def parquet_columns(path: Path) -> list[str]:

@@ -39,6 +39,7 @@ def read_grades(path: Path, split: str, judgements: Judgements) -> None:
     A line holds `query item grade` (BEIR, with or without a header) or `query iteration item grade`
     (TREC), parted by tabs or spaces. TREC's negative grades mean junk: they count as 0.
     """
+    last = ""
     for number, line in lines(path):
         text = line.decode("utf-8", "surrogateescape").strip()
         cells = text.split("\t") if "\t" in text else text.split()
@@ -46,7 +47,9 @@ def read_grades(path: Path, split: str, judgements: Judgements) -> None:
             if len(cells) not in (3, 4):
                 raise ValueError
             query, item, grade = cells[0], cells[-2], int(float(cells[-1]))
-            check_id(query, field="query")
+            if query != last:
+                check_id(query, field="query")
+                last = query
             check_id(item)
         except InvalidInput as error:
             judgements.add_reject(f"{path.name}, line {number}: {error}", raw_start(line))

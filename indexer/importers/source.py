@@ -50,8 +50,12 @@ class Reader(Protocol):
         """Whether ids are made from the content, so that a repeated id is no fault of the source."""
         ...
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield what the rows numbered above `after` hold, in the source's order.
+
+        Args:
+            after: the number of a row; 0 = from the beginning.
+            checked: an earlier reading found no bad row, so items need not be validated again.
 
         Raises:
             UnreadableSource: if the source is broken in a way that no row can be blamed for.

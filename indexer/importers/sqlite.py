@@ -13,6 +13,7 @@ from indexer.importers.jsonl import row_item
 from indexer.importers.lines import require_file
 from indexer.importers.source import Record, Reject, Source, raw_start
 from retrieval.errors import InvalidInput, UnreadableSource
+from retrieval.items import Item
 
 MAGIC = b"SQLite format 3\x00"
 ROWID = "rowid"
@@ -38,13 +39,13 @@ class SqliteReader:
         self._columns.check([*self._header, *extra])
         self._every_column = source.attributes is None
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield an item per row, in rowid order."""
         with _open(self._path) as connection:
             number = after
             for values in connection.execute(self._query(), (after,)):
                 number += 1
-                yield number, self._record(dict(zip(self._selected(), values, strict=True)))
+                yield number, self._record(dict(zip(self._selected(), values, strict=True)), checked)
 
     def _selected(self) -> list[str]:
         by_rowid = self._columns.ids == (ROWID,) and ROWID not in self._header
@@ -55,12 +56,12 @@ class SqliteReader:
         order = f" ORDER BY {ROWID}" if self._has_rowid else ""
         return f"SELECT {columns} FROM {_quoted(self._table)}{order} LIMIT -1 OFFSET ?"
 
-    def _record(self, row: dict[str, Any]) -> Any:
+    def _record(self, row: dict[str, Any], checked: bool) -> Item | Reject:
         if self._every_column:  # a BLOB is no attribute: it is left out unless it was asked for
             row = {name: value for name, value in row.items() if not isinstance(value, bytes)}
         elif blob := next((n for n in self._columns.attributes or () if isinstance(row[n], bytes)), None):
             return Reject(f"{blob}: a BLOB cannot be an attribute", raw_start(row))
-        return row_item(self._columns, row)
+        return row_item(self._columns, row, checked)
 
 
 def _check_header(path: Path) -> None:

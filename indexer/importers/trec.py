@@ -23,7 +23,7 @@ class TrecReader:
         self._source = source
         self._texts = source.queries
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield faults, then judged queries by id."""
         records = self._judgements.records("judged, but not in the queries")
         for number, record in enumerate(records, 1):

@@ -36,7 +36,7 @@ class TripletsReader:
             self._rows = parquet_rows if file.read(4) == b"PAR1" else json_rows
         self._complete: Judgements | None = None
 
-    def records(self, after: int = 0) -> Iterator[Record]:
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
         """Yield items row by row, then the judged queries."""
         number = 0
         judgements = self._complete or Judgements()
