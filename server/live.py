@@ -11,7 +11,7 @@ from typing import Self
 from encoders.encoder import Encoder
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_names, require_collection
-from retrieval.errors import BackendUnavailable, CorruptArtifact, FailedPrecondition, TwinspireError
+from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
 from retrieval.item_vectors import pending_segments_of
 from retrieval.publishing import live_version, promote
 from retrieval.workspace import Workspace
@@ -224,7 +224,8 @@ class Live:
 
     async def start(self) -> None:
         """Load every collection's live version."""
-        await self._follow()
+        with contextlib.suppress(Unavailable):  # the watcher tries again
+            await self._follow()
         self._loading = False
         await self._tell_health()
 
@@ -270,16 +271,19 @@ class Live:
     async def _load_live(self, collection: str) -> None:
         try:
             loaded = await self._workers.loads.run(self._loader.load_live, collection)
-        except (CorruptArtifact, FailedPrecondition) as error:
+        except Unavailable:
+            raise  # a passing fault: the watcher tries again
+        except Exception as error:
             # What is served already stays: an old version answers better than none.
+            known = error if isinstance(error, TwinspireError) else unexpected("load", error)
             log(
                 "version refused",
                 level=logging.ERROR,
                 collection=collection,
-                reason=error.reason,
-                why=str(error),
+                reason=known.reason,
+                why=str(known),
             )
-            self._metrics.errors.labels(error.reason).inc()
+            self._metrics.errors.labels(known.reason).inc()
             return
         current = self._served.get(collection)
         if loaded is None:

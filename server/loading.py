@@ -8,9 +8,10 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
-from retrieval.content import Content
+from retrieval.content import Content, Modality
 from retrieval.embeddings import encoder_row, put_embeddings
 from retrieval.errors import (
     CorruptArtifact,
@@ -20,6 +21,7 @@ from retrieval.errors import (
     TwinspireError,
 )
 from retrieval.index import Keys, Vectors
+from retrieval.items import list_items
 from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
 from retrieval.registry import ModelRow, find_model, model_by_fingerprint
 from retrieval.search import VectorQuery
@@ -34,6 +36,7 @@ LoadEncoder: TypeAlias = Callable[[Path], Encoder]
 
 ENCODE_BATCH = 256
 _WARM_UPS = 3
+_WARM_UP_WORDS = 10  # of a question
 
 
 def load_encoder_lazily(folder: Path) -> Encoder:
@@ -175,17 +178,41 @@ class Loader:
         return done
 
     def _warm(self, loaded: LoadedVersion) -> None:
-        """Touch what a search touches, and time the encoder."""
+        """Touch what a search touches, and time the encoder.
+
+        Raises:
+            WarmUpFailed: if it does not work.
+        """
         vector = np.zeros(loaded.opened.manifest.dims, np.float32)
         vector[0] = 1.0
-        if loaded.encoder is not None and "text" in loaded.encoder.card.modalities:
-            for _ in range(_WARM_UPS):
-                started = time.perf_counter()
-                vector = loaded.encoder.encode_queries([Content(text="a question to warm up with")])[0]
-                loaded.encode_s = time.perf_counter() - started
-        (result,) = loaded.searcher.search([VectorQuery(vector=vector)])
-        if isinstance(result, Exception):
-            raise result
+        try:
+            if loaded.encoder is not None and Modality.TEXT in loaded.encoder.card.modalities:
+                vector = self._time_encoder(loaded, loaded.encoder)
+            (result,) = loaded.searcher.search([VectorQuery(vector=vector)])
+            if isinstance(result, Exception):
+                raise result
+        except TwinspireError as error:
+            raise WarmUpFailed(loaded.opened.version, error) from error
+
+    def _time_encoder(self, loaded: LoadedVersion, encoder: Encoder) -> NDArray[np.float32]:
+        """Encode a real text, so that its words are known; return its vector, shape (dims,)."""
+        texts = [item.text for item in list_items(self._ws, loaded.collection, limit=1) if item.text]
+        text = texts[0] if texts else "a question to warm up with"
+        for _ in range(_WARM_UPS):
+            started = time.perf_counter()
+            vectors = encoder.encode_queries([Content(text=" ".join(text.split()[:_WARM_UP_WORDS]))])
+            loaded.encode_s = time.perf_counter() - started
+        vector: NDArray[np.float32] = vectors[0]
+        return vector
+
+
+class WarmUpFailed(FailedPrecondition):
+    """A version was loaded, but does not answer."""
+
+    reason = "WARM_UP_FAILED"
+
+    def __init__(self, version: str, error: TwinspireError) -> None:
+        super().__init__(f"index version {version} fails its first search: {error}")
 
 
 def encode_each(

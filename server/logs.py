@@ -31,10 +31,11 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logs(level: int = logging.INFO) -> None:
-    """Send this process's logs to stderr as JSON lines."""
+    """Send this process's logs to stderr as JSON lines: ours from a level on, the libraries' warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    LOGGER.setLevel(level)
 
 
 def log(
