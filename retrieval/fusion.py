@@ -49,7 +49,9 @@ def fuse(
         return fusion.alpha * _scaled(cosines) + (1 - fusion.alpha) * _scaled(
             np.where(lexical > 0, lexical, np.nan)
         )
-    fused: Floats = lexical + learned.weight * np.nan_to_num(cosines, nan=-1.0)
+    there = cosines[~np.isnan(cosines)]
+    far = float(there.min()) if len(there) else 0.0  # what has no vector is as far as the farthest
+    fused: Floats = lexical + learned.weight * np.nan_to_num(cosines, nan=far)
     return fused
 
 

@@ -58,7 +58,7 @@ class RowCache:
         self._ws = ws
         self._collection = collection
         self._watch = ChangeWatch(ws)
-        self._generation = -1
+        self.generation = -1  # grows with each change of the database that was noticed
         self._rows: dict[int, Row | None] = {}
         self._bytes = 0
         self._selections: OrderedDict[Filter, FilterSelection] = OrderedDict()
@@ -68,8 +68,8 @@ class RowCache:
         """Forget everything if the database changed since the last call."""
         generation = self._watch.generation()
         with self._lock:
-            if generation != self._generation:
-                self._generation = generation
+            if generation != self.generation:
+                self.generation = generation
                 self._rows, self._bytes = {}, 0
                 self._selections = OrderedDict()
 

@@ -18,18 +18,18 @@ from retrieval.errors import (
     ZeroVector,
 )
 from retrieval.exact_index import SCORE_DECIMALS, holds
-from retrieval.filter_sql import compile_filter, validate_filter
+from retrieval.filter_sql import validate_filter
 from retrieval.filters import Filter
 from retrieval.fresh_vectors import FreshVectors
 from retrieval.fusion import MIN_DEPTH, LearnedFusion
 from retrieval.hits import Candidates, choose_hits, make_hits, needs_more
 from retrieval.hybrid import fuse_sides, gather_sides
 from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
+from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
 from retrieval.row_cache import RowCache
 from retrieval.search import MAX_LIMIT, Hit, ScoreKind, SearchResult, VectorQuery
 from retrieval.segments import as_json
-from retrieval.text_search import lexical_scores, lexical_search
 from retrieval.workspace import Workspace
 
 UNIT_TOLERANCE = 1e-3
@@ -73,6 +73,7 @@ class Searcher:
         self._ws = ws
         self._fresh = FreshVectors(opened.manifest.dims)
         self._cache = RowCache(ws, collection)
+        self._lexical = LexicalSource(ws, collection)
         self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
         self.refresh()
 
@@ -259,15 +260,11 @@ class Searcher:
         self, texts: Sequence[str], limit: int, filter: Filter | None
     ) -> list[list[tuple[int, str, float]]]:
         """Find the items that fit each text best by BM25: (item rowid, id, score)."""
-        allowed = None if filter is None else compile_filter(filter)
-        return [lexical_search(self._ws, self.collection, text, limit, allowed=allowed) for text in texts]
+        return self._lexical.search(texts, limit, filter, self._cache.generation)
 
     def lexical_scores(self, texts: Sequence[str], items: Sequence[Sequence[int]]) -> list[dict[int, float]]:
         """Score given items for each text by BM25; those with no word in common are left out."""
-        return [
-            lexical_scores(self._ws, self.collection, text, rowids) if rowids else {}
-            for text, rowids in zip(texts, items, strict=True)
-        ]
+        return self._lexical.scores(texts, items, self._cache.generation)
 
     def _show(self, tasks: Sequence[_Task]) -> list[list[Hit]]:
         """Turn candidates into hits; queries that lost too many of theirs look further."""
