@@ -116,10 +116,10 @@ def _rarer_terms(ws: Workspace, owner: int, terms: Sequence[str], wanted: int) -
     covered = 0
     for term, count in sorted(found, key=lambda row: row[1]):
         covered += count
-        if covered > most and covered > count:  # not the first that occurs
+        if covered > most:
             break
         rarer.append(term)
-    return rarer
+    return rarer or terms
 
 
 def _best(

@@ -107,16 +107,34 @@ class Workspace:
             raise _translated(error) from error
 
     def _connect(self) -> sqlite3.Connection:
+        file = self.root / DATABASE_FILE
+        try:
+            return self._configured(str(file), "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise
+            log = file.with_name(f"{file.name}-wal")
+            if os.access(self.root, os.W_OK) or (log.exists() and log.stat().st_size):
+                raise
+            # A read-only folder cannot hold the shared memory of WAL mode; nobody can write there either.
+            return self._configured(f"{file.absolute().as_uri()}?mode=ro&immutable=1", "")
+
+    def _configured(self, database: str, pragmas: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.root / DATABASE_FILE,
+            database,
+            uri=database.startswith("file:"),
             timeout=self.busy_timeout_s,
             check_same_thread=False,  # `close` may run in another thread
             cached_statements=256,
         )
-        connection.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-            "PRAGMA cache_size = -32768; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824"
-        )
+        try:
+            connection.executescript(
+                f"{pragmas} PRAGMA foreign_keys = ON; PRAGMA cache_size = -32768;"
+                "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 1073741824"
+            )
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -162,10 +180,11 @@ class _ThreadConnection:
     """A connection that closes itself when its thread's storage is dropped."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self.db = Database(connection)
 
     def close(self) -> None:
-        self.db.conn.close()
+        self._connection.close()
 
     def __del__(self) -> None:
         self.close()

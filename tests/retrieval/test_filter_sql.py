@@ -104,6 +104,20 @@ def in_range(condition: Range, value: Any) -> bool:
     )
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(rows=st.lists(ATTRIBUTES, min_size=1, max_size=4), filter=FILTERS)
+def test_sql_agrees_with_python(rows: list[dict[str, Any]], filter: Filter, workspace: Workspace) -> None:
+    delete_items(workspace, "c", IDS)
+    items = [Item(id, text="x", attributes=row) for id, row in zip(IDS, rows, strict=False)]
+    upsert_items(workspace, "c", items)
+
+    matching = {item.id for item in items if holds(filter, item.id, dict(item.attributes))}
+
+    assert ids_matching(workspace, "c", filter) == sorted(matching, key=str.encode)
+    negated = Filter(must_not=(filter,))
+    assert set(ids_matching(workspace, "c", negated)) == {item.id for item in items} - matching
+
+
 def test_an_empty_filter_matches_everything(workspace: Workspace) -> None:
     upsert_items(workspace, "c", [Item("a", text="x")])
 
