@@ -268,7 +268,7 @@ def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -
         statistics={"queries": queries_digest(queries), "build_s": round(built.build_s, 3)},
     )
     with build.stage("fuse"):
-        return replace(manifest, fusion=fuse(ws, collection, staged, manifest, encoder, queries))
+        return replace(manifest, fusion=fuse(ws, staged, manifest, encoder, queries))
 
 
 def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:

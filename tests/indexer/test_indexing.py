@@ -399,3 +399,18 @@ def test_what_comes_while_indexing_is_left_to_the_search_beside_it(filled: Works
     assert report.count == 300
     assert open_index(filled, "c", report.version).manifest.built_key == before
     assert not Path(filled.indexes / "c" / ".staged").exists()
+
+
+def test_the_fusion_is_learned_on_validation_queries(filled: Workspace) -> None:
+    add_queries(filled, 60)
+
+    report = index_collection(filled, "c", "test")
+
+    assert report.fusion["queries"] == 60
+    assert open_index(filled, "c", report.version).manifest.fusion == report.fusion
+
+
+def test_no_fusion_is_learned_on_test_queries(filled: Workspace) -> None:
+    add_queries(filled, 60, "test")
+
+    assert index_collection(filled, "c", "test").fusion == {}
