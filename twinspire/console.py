@@ -67,14 +67,16 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> "Table":
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()
+) -> "Table":
     """Build a plain table.
 
     Args:
         title: above it; empty for none.
         columns: their headings.
         rows: cells, as text with rich's markup where wanted.
-        right: the headings, separated by blanks, of columns that are aligned to the right.
+        right: the headings of columns that are aligned to the right.
     """
     from rich import box
     from rich.table import Table
@@ -87,16 +89,20 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, 
         show_edge=False,
         pad_edge=False,
     )
-    to_the_right = right.split()
     for column in columns:
-        made.add_column(column, justify="right" if column in to_the_right else "left", overflow="fold")
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
 
 
 def show_table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "", empty: str
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    empty: str,
 ) -> None:
     """Print a table on stdout, or where it has no rows, what that means."""
     if rows:

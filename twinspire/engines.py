@@ -25,7 +25,6 @@ def open_engine(session: Session, server: str | None) -> Iterator[Search]:
             yield client.search
         return
     from server.local import LocalSearch
-
     from twinspire.answers import search_result
     from twinspire.messages import search_message
 

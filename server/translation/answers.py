@@ -78,10 +78,13 @@ def _fill_rest(message: pb.Hit, hit: Hit) -> None:
         message.explanation.CopyFrom(_explanation(hit.explanation))
 
 
-def _explanation(explanation: Mapping[str, Any]) -> pb.Explanation:
-    known = pb.Explanation.DESCRIPTOR.fields_by_name
+def _explanation(told: Mapping[str, Any]) -> pb.Explanation:
+    lexical_only = "bm25" in told and told.get("cosine") is None
     return pb.Explanation(
-        **{name: value for name, value in explanation.items() if name in known and value is not None}
+        source="fresh" if told.get("fresh") else "lexical" if lexical_only else "index",
+        plan=told.get("plan", ""),
+        dense_score=told.get("cosine"),
+        lexical_score=told.get("bm25"),
     )
 
 

@@ -158,7 +158,8 @@ def test_options_reach_the_server(reader: Client) -> None:
     assert hit.vector is not None
     np.testing.assert_allclose(hit.vector, direction("red"), atol=1e-3)
     assert hit.explanation is not None
-    assert hit.explanation.plan == "exact"
+    assert (hit.explanation.source, hit.explanation.plan) == ("index", "exact")
+    assert hit.explanation.dense_score == pytest.approx(1.0)
 
 
 def test_another_encoder_than_expected_is_refused(reader: Client) -> None:

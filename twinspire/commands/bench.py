@@ -1,10 +1,83 @@
 """`twinspire bench`: ratios measured in one run on this machine."""
 
+from typing import TYPE_CHECKING
+
 import click
 
-from twinspire.console import examples
+from twinspire.console import examples, json_option, out, pass_session, print_json
+from twinspire.progress import StepDisplay
+from twinspire.session import Session
+
+if TYPE_CHECKING:
+    from evaluation.bench.result import BenchResult
 
 
-@click.group("bench", epilog=examples("twinspire bench search"))
+@click.group("bench", epilog=examples("twinspire --workspace demo-workspace bench search demo"))
 def bench_group() -> None:
-    """Measure this machine: every figure is a ratio of two things measured in the same run."""
+    """Measure this machine: what is compared is measured in the same run.
+
+    What the figures mean, and what they were elsewhere, is in docs/benchmarks.md.
+    """
+
+
+@bench_group.command("search", epilog=examples("twinspire --workspace demo-workspace bench search demo"))
+@click.argument("collection", default="demo")
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each spell.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of paired measurements."
+)
+@click.option("--no-filtered", is_flag=True, help="Leave out filtered search.")
+@json_option
+@pass_session
+def search_command(
+    session: Session, collection: str, seconds: float, rounds: int, no_filtered: bool, as_json: bool
+) -> None:
+    """Serve COLLECTION's live index and load it: text against vector queries, latency, filters, recall."""
+    from evaluation.bench.search import SearchBenchOptions, bench_search
+
+    options = SearchBenchOptions(seconds=seconds, rounds=rounds, filtered=not no_filtered)
+    with StepDisplay() as on_step:
+        result = bench_search(session.root, collection, options, on_step)
+    _show(result, as_json)
+
+
+@bench_group.command("index", epilog=examples("twinspire --workspace demo-workspace bench index demo"))
+@click.argument("collection", default="demo")
+@click.option(
+    "--encoder", default="", metavar="NAME[@VERSION]", help="With this.  [default: the newest index's]"
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of paired measurements."
+)
+@click.option(
+    "--sizes", default="10000,100000", show_default=True, help="Items to show growth over; empty for none."
+)
+@json_option
+@pass_session
+def index_command(
+    session: Session, collection: str, encoder: str, rounds: int, sizes: str, as_json: bool
+) -> None:
+    """Import and index COLLECTION's items again, elsewhere: rows a second, our own share, growth."""
+    from evaluation.bench.index import IndexBenchOptions, bench_index
+
+    try:
+        growing = tuple(int(size) for size in sizes.split(",") if size.strip())
+    except ValueError:
+        raise click.UsageError(f"--sizes: expected numbers such as 10000,100000, got {sizes!r}") from None
+    options = IndexBenchOptions(encoder=encoder, rounds=rounds, sizes=growing)
+    with StepDisplay() as on_step:
+        result = bench_index(session.root, collection, options, on_step)
+    _show(result, as_json)
+
+
+def _show(result: "BenchResult", as_json: bool) -> None:
+    from twinspire.console import table
+
+    if as_json:
+        print_json(result.to_json())
+        return
+    console = out()
+    console.print(f"[dim]{result.machine}[/]", soft_wrap=True)
+    for each in result.tables:
+        console.print(table(each.title, each.columns, each.rows, right=each.columns[1:]))
+        console.print()

@@ -32,7 +32,7 @@ def collections_command(session: Session, as_json: bool) -> None:
             ]
             for row in rows
         ],
-        right="items segments queries unindexed",
+        right=["items", "segments", "queries", "unindexed"],
         empty="no collections yet: `twinspire import` makes one",
     )
 

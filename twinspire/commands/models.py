@@ -56,7 +56,7 @@ def list_command(session: Session, metric: str | None, as_json: bool) -> None:
             ]
             for rank, row in enumerate(rows, 1)
         ],
-        right=" ".join(["#", *map(_heading, shown), "MB"]),
+        right=["#", *map(_heading, shown), "MB"],
         empty="no models yet: `twinspire train two-tower COLLECTION --name NAME` makes one",
     )
 

@@ -42,7 +42,7 @@ def runs_command(
             ]
             for run in runs
         ],
-        right="run seed",
+        right=["run", "seed"],
         empty="no runs yet: `twinspire train` and `twinspire eval` make them",
     )
 

@@ -52,7 +52,7 @@ def list_command(session: Session, collection: str, as_json: bool) -> None:
             ]
             for row in rows
         ],
-        right="vectors recall@10 MiB",
+        right=["vectors", "recall@10", "MiB"],
         empty=f"{collection} has no index yet: `twinspire index {collection} --encoder NAME` builds one",
     )
 
