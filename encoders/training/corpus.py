@@ -11,6 +11,14 @@ from encoders.two_tower.vocabulary import UNKNOWN_ROW, Vocabulary
 from encoders.two_tower.words import head, split_words
 
 
+class _Numbers(dict[str, int]):
+    """Gives each new word the next number."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+
 @dataclass(frozen=True, slots=True)
 class WordCorpus:
     """Texts as numbers of distinct words, in the order in which the words first came."""
@@ -21,13 +29,11 @@ class WordCorpus:
     @classmethod
     def read(cls, texts: Iterable[str], max_words: int) -> "WordCorpus":
         """Cut texts into words; of each text only the first `max_words` words (0 = all)."""
-        numbers: dict[str, int] = {}
+        numbers = _Numbers()
         packed: list[NDArray[np.int32]] = []
         for text in texts:
             words = split_words(head(text, max_words))
-            packed.append(
-                np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.int32, len(words))
-            )
+            packed.append(np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)))
         starts = np.zeros(len(packed) + 1, np.int64)
         np.cumsum([len(text) for text in packed], out=starts[1:])
         rows = np.concatenate(packed) if packed else np.zeros(0, np.int32)
@@ -52,6 +58,5 @@ class WordCorpus:
 
 def count_texts(texts: RaggedTexts, size: int) -> NDArray[np.int64]:
     """Count in how many texts each number below `size` occurs, shape (size,)."""
-    owner = np.repeat(np.arange(len(texts), dtype=np.int64), np.diff(texts.starts))
-    pairs = np.unique(owner * size + texts.rows)
-    return np.bincount(pairs % size, minlength=size)
+    distinct = [np.unique(texts.text(number)) for number in range(len(texts))]
+    return np.bincount(np.concatenate(distinct), minlength=size)

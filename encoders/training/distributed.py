@@ -6,7 +6,7 @@ the gradient is that of one process with the whole batch.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -75,13 +75,16 @@ def sum_gradients(model: nn.Module) -> None:
     """
     if world_size() == 1:
         return
-    whole: Iterable[str] = getattr(model, "whole_batch_parameters", ())
+    complete: Collection[str] = getattr(model, "whole_batch_parameters", ())
+    sparse: Collection[str] = getattr(model, "sparse_parameters", ())
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad or name in whole:
+        if not parameter.requires_grad or name in complete:
             continue
         if parameter.grad is None:  # this process had no rows
             parameter.grad = torch.zeros_like(parameter)
-        dist.all_reduce(parameter.grad)
+        whole = parameter.grad.to_dense()
+        dist.all_reduce(whole)
+        parameter.grad = whole.to_sparse(1).coalesce() if name in sparse else whole
 
 
 def share(value: Any) -> Any:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,14 @@ from encoders.training.events import EpochDone, OnEvent, Resumed, StepDone
 from encoders.training.optimisation import (
     PLATEAU_FACTOR,
     LoopConfig,
+    clip_gradients,
     learning_rate,
-    make_optimizer,
+    make_optimizers,
     set_learning_rate,
 )
 from retrieval.errors import EncoderFault
 
+Optimizers: TypeAlias = list[torch.optim.Optimizer]
 BatchT_co = TypeVar("BatchT_co", covariant=True)
 
 
@@ -70,13 +72,13 @@ def train(
     Raises:
         EncoderFault: if the loss is not a number: the rate is too high, or the input holds NaN.
     """
-    optimizer = make_optimizer(model, config)
-    progress, best = _restore(model, optimizer, checkpoint, config, on_step)
+    optimizers = make_optimizers(model, config)
+    progress, best = _restore(model, optimizers, checkpoint, config, on_step)
     share_weights(model)
     started = saved = time.monotonic()
     while not _finished(progress, config):
         first = progress.epoch == 0 and not progress.history
-        loss = None if first else _run_epoch(model, batches, config, progress, optimizer, on_step)
+        loss = None if first else _run_epoch(model, batches, config, progress, optimizers, on_step)
         metrics = share(dict(measure())) if measure else {}
         improved = _judge(progress, metrics, config)
         if improved and measure:
@@ -86,7 +88,7 @@ def train(
         _tell(progress, config, loss, metrics, improved, time.monotonic() - started, on_step)
         due = time.monotonic() - saved >= config.checkpoint_every_s or _finished(progress, config)
         if share(due) and checkpoint and rank() == 0:
-            checkpoint.write(_state(model, optimizer, progress, best))
+            checkpoint.write(_state(model, optimizers, progress, best))
             saved = time.monotonic()
     if best is not None:
         model.load_state_dict(best)
@@ -98,7 +100,7 @@ def _run_epoch(
     batches: Batches[Any],
     config: LoopConfig,
     progress: Progress,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     on_step: OnEvent,
 ) -> float:
     model.train()
@@ -107,8 +109,8 @@ def _run_epoch(
     for number, batch in enumerate(batches.epoch(progress.epoch + 1)):
         step = progress.epoch * batches.steps_per_epoch + number
         rate = progress.rate_factor * learning_rate(step, steps, config)
-        set_learning_rate(optimizer, rate)
-        loss = _step(model, batch, optimizer, config)
+        set_learning_rate(optimizers, rate)
+        loss = _step(model, batch, optimizers, config)
         total += loss
         on_step(StepDone(stage=config.stage, step=step + 1, steps=steps, loss=loss, learning_rate=rate))
     progress.epoch += 1
@@ -116,17 +118,21 @@ def _run_epoch(
     return total / batches.steps_per_epoch
 
 
-def _step(model: nn.Module, batch: Any, optimizer: torch.optim.Optimizer, config: LoopConfig) -> float:
-    optimizer.zero_grad(set_to_none=True)
+def _step(model: nn.Module, batch: Any, optimizers: Optimizers, config: LoopConfig) -> float:
+    model.zero_grad(set_to_none=True)
     loss: Tensor = model(batch)
     value = float(loss.detach())
     if value != value or value in (float("inf"), float("-inf")):
         raise EncoderFault(f"stage {config.stage!r}: the loss became {value}: lower the learning rate")
     loss.backward()  # type: ignore[no-untyped-call]
+    for parameter in model.parameters():
+        if parameter.grad is not None and parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()  # once, for all that follows
     sum_gradients(model)
     if config.clip_norm:
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    optimizer.step()
+        clip_gradients(model, config.clip_norm)
+    for optimizer in optimizers:
+        optimizer.step()
     return value
 
 
@@ -177,11 +183,11 @@ def _cloned(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, best: dict[str, Tensor] | None
+    model: nn.Module, optimizers: Optimizers, progress: Progress, best: dict[str, Tensor] | None
 ) -> State:
     return {
         "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "generator": torch.get_rng_state(),
         "best": best,
         "progress": {name: getattr(progress, name) for name in Progress.__slots__},
@@ -190,7 +196,7 @@ def _state(
 
 def _restore(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     checkpoint: CheckpointFile | None,
     config: LoopConfig,
     on_step: OnEvent,
@@ -199,7 +205,8 @@ def _restore(
     if state is None:
         return Progress(), None
     model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(stored)
     torch.set_rng_state(state["generator"])
     progress = Progress(**state["progress"])
     on_step(Resumed(stage=config.stage, epoch=progress.epoch))

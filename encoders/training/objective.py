@@ -30,6 +30,7 @@ class TwoTowerObjective(nn.Module):
     """A two-tower with its loss and its temperature."""
 
     whole_batch_parameters = ("log_scale",)
+    sparse_parameters = ("towers.table",)
 
     def __init__(
         self, towers: TwoTower, loss: LossKind, *, temperature: float, learn_temperature: bool, margin: float

@@ -1,12 +1,14 @@
 """Optimisers and learning rates."""
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import torch
 from torch import nn
 
+from encoders.training.row_adam import RowAdam
 from retrieval.errors import InvalidInput
 
 OptimizerKind: TypeAlias = Literal["adamw", "adam", "sgd"]
@@ -73,28 +75,49 @@ def learning_rate(step: int, steps: int, config: LoopConfig) -> float:
     return config.learning_rate
 
 
-def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    """Make the optimiser. Matrices decay, biases and single numbers do not.
+def make_optimizers(model: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
+    """Make the optimiser, and another for tables with sparse gradients. Matrices decay, nothing else does.
 
-    A module may scale the rate of its own parameters by an attribute `rate_scales` (name -> factor).
+    A module may name its tables in `sparse_parameters`, and scale the rate of parameters by their name's
+    beginning in `rate_scales`.
     """
     scales: dict[str, float] = getattr(model, "rate_scales", {})
-    groups = [
+    sparse: Collection[str] = getattr(model, "sparse_parameters", ())
+    groups: list[dict[str, Any]] = [
         {
             "params": [parameter],
             "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+            "sparse": name in sparse,
             "rate_scale": next((s for prefix, s in scales.items() if name.startswith(prefix)), 1.0),
         }
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     ]
+    dense, tables = ([group for group in groups if group["sparse"] is kind] for kind in (False, True))
+    made: list[torch.optim.Optimizer] = []
     if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=0.9)
+        made += [torch.optim.SGD(dense, lr=config.learning_rate, momentum=0.9)] if dense else []
+        made += [torch.optim.SGD(tables, lr=config.learning_rate)] if tables else []
+        return made
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    made += [kind(dense, lr=config.learning_rate, betas=config.betas, fused=True)] if dense else []
+    made += [RowAdam(tables, lr=config.learning_rate, betas=config.betas)] if tables else []
+    return made
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
     """Set the rate of each group, times its own factor."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_scale"]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_scale"]
+
+
+@torch.no_grad()
+def clip_gradients(model: nn.Module, largest_norm: float) -> None:
+    """Scale all gradients down so that their common length is at most `largest_norm`; sparse ones too."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    values = [g.values() if g.is_sparse else g for g in gradients]
+    norm = float(torch.stack([v.norm() for v in values]).norm())
+    if norm > largest_norm:
+        for value in values:
+            value.mul_(largest_norm / norm)

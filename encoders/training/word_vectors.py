@@ -61,8 +61,12 @@ def read_word_vectors(path: Path, corpus_words: Collection[str]) -> WordVectors:
         KeyError,
         TypeError,
         SafetensorError,
-        pickle.UnpicklingError,
+        AttributeError,
+        IndexError,
         EOFError,
+        MemoryError,  # a damaged pickle may ask for any amount
+        OverflowError,
+        pickle.UnpicklingError,
     ) as error:
         raise UnreadableSource(f"{path.name} holds no word vectors: {_reason(error)}") from error
     if len(found.entries) == 0 or not np.isfinite(found.vectors).all():
@@ -71,7 +75,9 @@ def read_word_vectors(path: Path, corpus_words: Collection[str]) -> WordVectors:
 
 
 def _reason(error: Exception) -> str:
-    return "it cannot be opened" if isinstance(error, OSError) else str(error).splitlines()[0][:200]
+    if isinstance(error, OSError):
+        return "it cannot be opened"
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def _read_static(path: Path) -> WordVectors:
@@ -95,6 +101,8 @@ def _collect(lines: Iterator[tuple[str, NDArray[np.float32]]], corpus_words: Col
     width = 0
     for number, (word, vector) in enumerate(lines):
         width = width or len(vector)
+        if not width:
+            raise ValueError(f"line {number + 1} has a word and no numbers")
         if len(vector) != width:
             raise ValueError(f"line {number + 1} has {len(vector)} numbers, those before it {width}")
         word = word.lower()

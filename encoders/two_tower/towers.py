@@ -1,6 +1,6 @@
 """The towers as torch modules: for training, and for serving the recurrent ones."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,4 +96,29 @@ class TwoTower(nn.Module):
     def encode(self, side: Side, texts: Texts) -> Tensor:
         """Encode texts: unit rows, shape (texts, dims)."""
         tower = self.query if side == "query" else self.item
-        return normalize(tower(self.table, texts), dim=-1)
+        if not (torch.is_grad_enabled() and self.table.requires_grad):
+            return normalize(tower(self.table, texts), dim=-1)
+        is_used = torch.zeros(self.shape.rows, dtype=torch.bool)
+        is_used[texts.rows] = True
+        used = is_used.nonzero()[:, 0]
+        place = torch.empty(self.shape.rows, dtype=torch.int64)
+        place[used] = torch.arange(len(used))
+        part: Tensor = _Rows.apply(self.table, used)  # type: ignore[no-untyped-call]
+        return normalize(tower(part, Texts(place[texts.rows], texts.starts)), dim=-1)
+
+
+class _Rows(torch.autograd.Function):
+    """Some rows of a table, with a sparse gradient: a dense one would be as large as the table."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.size = table.shape
+        return table.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (rows,) = ctx.saved_tensors
+        return torch.sparse_coo_tensor(
+            rows[None], gradients[0], ctx.size, is_coalesced=True, check_invariants=False
+        ), None
