@@ -16,7 +16,7 @@ from evaluation.metrics import DEPTH
 from evaluation.reranking import JudgedItems, read_judged_items, rerank
 from evaluation.results import Evaluation, HardQuery, SystemScores, score_run
 from evaluation.runners import bm25_run, search_run
-from evaluation.runs import Qrels
+from evaluation.runs import Qrels, RetrievalRun
 from evaluation.training_curves import read_curves
 from retrieval.content import Content
 from retrieval.index import Vectors
@@ -73,10 +73,10 @@ class Measurement:
         """Do all steps; `details` adds what only the report shows."""
         with self.watch("encode"):
             vectors = encode_queries(self.system.encoder, self.queries)
-        dense, fused = self._search(vectors, hybrid)
+        dense, exact, fused = self._search(vectors, hybrid)
         with self.watch("bm25"):
             lexical = LexicalBatch(self.ws, self.collection)
-            bm25 = score_run(bm25_run(lexical, self.queries), self._qrels(), seed=self.seed)
+            bm25 = self._score(bm25_run(lexical, self.queries))
         judged = self._judged_items()
         with self.watch("re-rank"):
             reranking = rerank(self.queries, vectors, judged, lexical, seed=self.seed)
@@ -95,6 +95,7 @@ class Measurement:
             scores=fused or dense,
             bm25=bm25,
             dense=dense if fused else None,
+            exact=exact,
             chance=self._chance(corpus),
             ann_recall=recall,
             missing_relevant=self._missing_relevant(judged),
@@ -110,15 +111,22 @@ class Measurement:
     def _fingerprint(self) -> str:
         return self.system.opened.manifest.fingerprint
 
-    def _search(self, vectors: Vectors, hybrid: bool) -> tuple[SystemScores, SystemScores | None]:
+    def _search(
+        self, vectors: Vectors, hybrid: bool
+    ) -> tuple[SystemScores, SystemScores, SystemScores | None]:
+        """Search as it is served, by every vector, and together with BM25 if asked to."""
         searcher = Searcher(self.ws, self.collection, self.system.opened)
         with self.watch("search"):
-            dense = score_run(search_run(searcher, self.queries, vectors), self._qrels(), seed=self.seed)
+            dense = self._score(search_run(searcher, self.queries, vectors))
+        with self.watch("exact search"):
+            exact = self._score(search_run(searcher, self.queries, vectors, exact=True))
         if not hybrid:
-            return dense, None
+            return dense, exact, None
         with self.watch("hybrid search"):
-            run = search_run(searcher, self.queries, vectors, hybrid=True)
-        return dense, score_run(run, self._qrels(), seed=self.seed)
+            return dense, exact, self._score(search_run(searcher, self.queries, vectors, hybrid=True))
+
+    def _score(self, run: RetrievalRun) -> SystemScores:
+        return score_run(run, self._qrels(), seed=self.seed)
 
     def _judged_items(self) -> JudgedItems:
         ids = [id for query in self.queries for id in query.grades]

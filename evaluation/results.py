@@ -131,6 +131,7 @@ class Evaluation:
     corpus: int
     scores: SystemScores  # what was asked for: dense, or hybrid
     bm25: SystemScores
+    exact: SystemScores  # dense search by every vector: what the index's approximation costs
     dense: SystemScores | None = None  # beside a hybrid
     chance: Mapping[str, float]
     ann_recall: float  # @10
@@ -180,6 +181,7 @@ class Evaluation:
             "chance": dict(self.chance),
             "bm25": dict(self.bm25.metrics),
             "ann_recall@10": self.ann_recall,
+            "exact": dict(self.exact.metrics),
             "bm25_intervals": _lists(self.bm25.intervals),
             "difference_to_bm25": {row.metric: difference_json(row.difference) for row in self.rows()},
             "system": self.scores.name,

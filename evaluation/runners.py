@@ -8,10 +8,10 @@ from retrieval.errors import TwinspireError
 from retrieval.index import Vectors
 from retrieval.judgements import JudgedQuery
 from retrieval.lexical_batch import LexicalBatch
-from retrieval.search import VectorQuery
+from retrieval.search import SearchParams, VectorQuery
 from retrieval.searcher import Searcher
 
-BM25, DENSE, HYBRID = "bm25", "dense", "hybrid"
+BM25, DENSE, EXACT, HYBRID = "bm25", "dense", "exact", "hybrid"
 _BATCH = 256
 
 
@@ -33,6 +33,7 @@ def search_run(
     vectors: Vectors,
     *,
     hybrid: bool = False,
+    exact: bool = False,
     depth: int = DEPTH,
 ) -> RetrievalRun:
     """Search as the server does, by the index as it is served.
@@ -42,13 +43,20 @@ def search_run(
         queries: to answer.
         vectors: their encodings, shape (queries, dims).
         hybrid: fuse with BM25, by the weight learned for the collection.
+        exact: compare with every vector, to see what the index's approximation costs.
         depth: hits for each query.
 
     Raises:
         TwinspireError: whatever the first query that fails fails with.
     """
     asked = [
-        VectorQuery(vector=vector, limit=depth, lexical_text=query.text if hybrid else "", attribute_mask=())
+        VectorQuery(
+            vector=vector,
+            limit=depth,
+            lexical_text=query.text if hybrid else "",
+            attribute_mask=(),
+            params=SearchParams(exact=exact),
+        )
         for query, vector in zip(queries, vectors, strict=True)
     ]
     rankings = {}
@@ -58,4 +66,4 @@ def search_run(
             if isinstance(result, TwinspireError):
                 raise result
             rankings[query.id] = [ScoredItem(hit.id, hit.score) for hit in result.hits]
-    return RetrievalRun(HYBRID if hybrid else DENSE, rankings)
+    return RetrievalRun(HYBRID if hybrid else EXACT if exact else DENSE, rankings)

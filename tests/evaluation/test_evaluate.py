@@ -46,6 +46,12 @@ def test_ranks_are_those_of_the_full_corpus_not_of_the_candidates(toys: Workspac
     assert all(len(ranking) == 100 for ranking in result.scores.run.rankings.values())
 
 
+def test_exact_search_tells_what_the_index_costs(toys: Workspace) -> None:
+    result = evaluate(toys, COLLECTION, record=False)
+
+    assert result.to_json()["exact"] == result.scores.metrics  # so small an index looks everywhere
+
+
 def test_hybrid_shows_dense_and_bm25_beside_it(toys: Workspace) -> None:
     result = evaluate(toys, COLLECTION, hybrid=True, record=False)
 
@@ -137,7 +143,7 @@ def test_steps_are_told(toys: Workspace) -> None:
 
     evaluate(toys, COLLECTION, record=False, on_step=steps.append)
 
-    assert steps[:3] == ["encode", "search", "bm25"]
+    assert steps[:4] == ["encode", "search", "exact search", "bm25"]
 
 
 def test_an_unknown_collection_is_named(toys: Workspace) -> None:
