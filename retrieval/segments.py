@@ -157,7 +157,8 @@ def split_long_items(ws: Workspace, collection: str, max_words: int, overlap: in
             return done
         after_item = rows[-1][0]
         long = [(rowid, split(text, chunking)) for rowid, text in rows if is_longer(text, max_words)]
-        done += _add_spans(ws, collection, long)
+        if long:
+            done += _add_spans(ws, collection, long)
 
 
 def _add_spans(ws: Workspace, collection: str, items: Sequence[tuple[int, list[tuple[int, int]]]]) -> int:
