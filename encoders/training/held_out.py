@@ -29,7 +29,7 @@ class HeldOut:
         """Rank the whole corpus for every question.
 
         Returns:
-            MRR@10, nDCG@10 (every relevant item counts the same) and R@10.
+            MRR@10, nDCG@10 (every relevant item counts the same) and Recall@10.
         """
         if not self.questions:
             return {}
@@ -46,7 +46,11 @@ class HeldOut:
                 hits.sum() / len(question.positives),
             )
         means = values.mean(axis=0)
-        return {f"MRR@{CUT}": float(means[0]), f"nDCG@{CUT}": float(means[1]), f"R@{CUT}": float(means[2])}
+        return {
+            f"MRR@{CUT}": float(means[0]),
+            f"nDCG@{CUT}": float(means[1]),
+            f"Recall@{CUT}": float(means[2]),
+        }
 
 
 @torch.inference_mode()
