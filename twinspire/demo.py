@@ -1,13 +1,13 @@
 """The tour: a real corpus from import to evaluation, with the same parts that the commands use."""
 
+import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.console import Console
 
 from twinspire.child_server import child_server
@@ -17,12 +17,11 @@ from twinspire.hits import result_json, show_result
 from twinspire.judged import load_judged
 from twinspire.progress import ProgressDisplay, StepDisplay
 from twinspire.session import Session
-from twinspire.training import TrainingDisplay, show_card
+from twinspire.training import TrainingDisplay, card_lines
 
 if TYPE_CHECKING:
-    from evaluation.results import Evaluation
-    from retrieval.judgements import JudgedQuery
     from retrieval.registry import ModelRow
+    from retrieval.workspace import Workspace
 
 COLLECTION = "demo"
 MODEL = "demo-tower"
@@ -30,40 +29,50 @@ QUESTIONS_ASKED = 4
 HITS_SHOWN = 5
 SEED = 7  # which questions are asked
 STEPS = 6
+EVALUATION_FILE = "demo-evaluation.json"
 
 
 @dataclass(slots=True)
 class Demo:
-    """One run of the tour."""
+    """One run of the tour.
+
+    Attributes:
+        console: where results go.
+        narration: where the steps are told.
+    """
 
     session: Session
     console: Console
+    narration: Console
     answers: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def run(self) -> "Evaluation":
+    def run(self) -> None:
         """Do all of it; what an earlier run left is used again."""
-        with self._step(1, "Fetching the corpus: questions with judged passages"):
+        with self._step("fetch", "Fetching the corpus: Wikipedia passages, and questions about them"):
             source = self._fetch()
-        with self._step(2, "Importing it into the workspace"):
+        with self._step("import", "Importing it into the workspace"):
             self._import(source)
-        with self._step(3, "Training a two-tower encoder on its questions"):
+        with self._step("train", "Training a two-tower encoder on its questions"):
             model = self._train()
-        with self._step(4, "Encoding every passage and building the index"):
+        with self._step("index", "Encoding every passage and building the index"):
             self._index(model)
-        with self._step(5, "Starting the server and asking it questions it was not trained on"):
+        with self._step("serve", "Starting the server, and asking it questions that it was not trained on"):
             self._ask()
-        with self._step(6, "Evaluating on held-out questions, beside BM25"):
-            evaluation = self._evaluate()
-        return evaluation
+        with self._step("evaluate", "Evaluating on all held-out questions, beside BM25"):
+            self._evaluate()
 
     @contextmanager
-    def _step(self, number: int, what: str) -> Iterator[None]:
-        click.secho(f"[{number}/{STEPS}] {what}", bold=True, err=True)
+    def _step(self, name: str, what: str) -> Iterator[None]:
+        self.narration.print(f"[bold]\\[{len(self.seconds) + 1}/{STEPS}] {what}[/]", soft_wrap=True)
         started = time.perf_counter()
         yield
-        self.seconds[what] = time.perf_counter() - started
-        click.echo(f"      {self.seconds[what]:.1f} s\n", err=True)
+        self.seconds[name] = time.perf_counter() - started
+        self.narration.print(f"[dim]  {self.seconds[name]:.1f} s[/]\n")
+
+    def _tell(self, text: str) -> None:
+        self.narration.print(f"  {text}", markup=False, soft_wrap=True)
 
     def _fetch(self) -> Any:
         from indexer.demo_corpus import demo_corpus
@@ -82,30 +91,33 @@ class Demo:
             with ProgressDisplay() as progress:
                 import_source(workspace, COLLECTION, source, on_progress=progress)
         items = count(workspace, COLLECTION).items
-        click.echo(f"  {items:,} passages, {len(self._queries()):,} judged questions", err=True)
-
-    def _queries(self) -> Sequence["JudgedQuery"]:
-        return load_judged(self.session, COLLECTION).queries
+        questions = len(load_judged(self.session, COLLECTION).queries)
+        self._tell(f"{items:,} passages, {questions:,} questions with judged passages")
 
     def _train(self) -> "ModelRow":
-        from encoders.training.config import TwoTowerConfig
-        from encoders.training.two_tower import train_two_tower
-        from indexer.assets import static_vectors
         from retrieval.errors import ModelNotFound
         from retrieval.registry import find_model
 
         workspace = self.session.workspace()
         try:
             model = find_model(workspace, MODEL)
-            click.echo(f"  {model.reference} is there already", err=True)
+            self._tell(f"{model.reference} is there already")
         except ModelNotFound:
-            with ProgressDisplay() as progress:
-                config = TwoTowerConfig(init=str(static_vectors(progress)))
-                display = TrainingDisplay(progress)
-                card = train_two_tower(workspace, COLLECTION, config, name=MODEL, on_progress=display)
-            show_card(card, COLLECTION, as_json=False, to_stderr=True)
+            self._train_anew(workspace)
             model = find_model(workspace, MODEL)
         return model
+
+    def _train_anew(self, workspace: "Workspace") -> None:
+        from encoders.training.config import TwoTowerConfig
+        from encoders.training.two_tower import train_two_tower
+        from indexer.assets import static_vectors
+
+        with ProgressDisplay() as progress:
+            config = TwoTowerConfig(init=str(static_vectors(progress)))
+            display = TrainingDisplay(progress)
+            card = train_two_tower(workspace, COLLECTION, config, name=MODEL, on_progress=display)
+        for line in card_lines(card):
+            self._tell(line)
 
     def _index(self, model: "ModelRow") -> None:
         from indexer.indexing import index_collection
@@ -115,7 +127,7 @@ class Demo:
             report = index_collection(
                 self.session.workspace(), COLLECTION, model.reference, on_progress=progress
             )
-        click.echo(f"  {in_words(report)}", err=True)
+        self._tell(in_words(report))
 
     def _ask(self) -> None:
         judged = load_judged(self.session, COLLECTION)
@@ -124,22 +136,29 @@ class Demo:
         started = time.perf_counter()
         with child_server(self.session.root) as target, Client(target) as client:
             client.wait_until_ready()
-            click.echo(f"  {target} is ready after {time.perf_counter() - started:.1f} s\n", err=True)
+            self._tell(f"{target} is ready after {time.perf_counter() - started:.1f} s\n")
             for query in asked:
                 result = client.search(COLLECTION, query.text, limit=HITS_SHOWN, hybrid=True)
                 relevant = judged.relevant(query.text)
                 self.answers.append(result_json(query.text, result, relevant))
                 show_result(self.console, query.text, result, relevant)
 
-    def _evaluate(self) -> "Evaluation":
+    def _evaluate(self) -> None:
         from evaluation.evaluate import evaluate
+        from retrieval.publishing import live_version
 
-        with StepDisplay() as on_step:
-            evaluation = evaluate(
-                self.session.workspace(), COLLECTION, hybrid=True, record=True, on_step=on_step
-            )
-        show_evaluation(self.console, evaluation)
-        return evaluation
+        workspace = self.session.workspace()
+        kept = self.session.root / EVALUATION_FILE
+        stored = json.loads(kept.read_text()) if kept.exists() else {}
+        if stored.get("index_version") == live_version(workspace, COLLECTION):
+            self._tell("as measured before, on this very index")
+            self.evaluation = stored
+        else:
+            with StepDisplay() as on_step:
+                evaluation = evaluate(workspace, COLLECTION, hybrid=True, on_step=on_step)
+            self.evaluation = evaluation.to_json()
+            kept.write_text(json.dumps(self.evaluation))
+        show_evaluation(self.console, self.evaluation)
 
 
 def next_steps(root: str) -> str:

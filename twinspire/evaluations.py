@@ -1,85 +1,100 @@
-"""Evaluations and comparisons as tables."""
+"""Evaluations and comparisons as tables, drawn from their JSON, so that stored ones look alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from evaluation.intervals import PairedDifference
-from evaluation.results import Comparison, Evaluation, SystemScores
 
-Interval = tuple[float, float]
+def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
+    """Print the figures of an evaluation beside BM25's and chance, with what they rest on.
 
-
-def show_evaluation(console: Console, evaluation: Evaluation) -> None:
-    """Print the figures of an evaluation beside BM25's and chance, with what they rest on."""
-    systems = evaluation.systems()
+    Args:
+        console: where to.
+        evaluation: what `Evaluation.to_json` gives.
+    """
     console.print(
-        f"[bold]{escape(evaluation.model)}[/] on {escape(evaluation.collection)}: {evaluation.n:,} "
-        f"{evaluation.split} queries over the full corpus of {evaluation.corpus:,} items"
+        f"[bold]{escape(evaluation['model'])}[/] on {escape(evaluation['collection'])}: "
+        f"{evaluation['n']:,} {evaluation['split']} queries over the full corpus of "
+        f"{evaluation['corpus']:,} items",
+        soft_wrap=True,
     )
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("metric")
-    for system in systems:
-        table.add_column(_name(system), justify="right")
-    table.add_column("chance", justify="right", style="dim")
-    table.add_column(f"{_name(systems[0])} - BM25", justify="right")
-    for row in evaluation.rows():
+    systems = [(evaluation["system"], evaluation["metrics"], evaluation["intervals"])]
+    if "dense" in evaluation:
+        systems.append(("dense", evaluation["dense"], evaluation["dense_intervals"]))
+    systems.append(("BM25", evaluation["bm25"], evaluation["bm25_intervals"]))
+    table = _table(["metric", *(name for name, _, _ in systems), "chance", f"{evaluation['system']} - BM25"])
+    for metric in evaluation["metrics"]:
         table.add_row(
-            row.metric,
-            *(_with_interval(system.metrics[row.metric], system.intervals[row.metric]) for system in systems),
-            f"{row.chance:.4f}",
-            _difference(row.difference),
+            metric,
+            *(_with_interval(metrics[metric], intervals[metric]) for _, metrics, intervals in systems),
+            f"[dim]{evaluation['chance'][metric]:.4f}[/]",
+            _difference(evaluation["difference_to_bm25"][metric]),
         )
     console.print(table)
     console.print(
         f"[dim]In brackets: 95 % bootstrap intervals over queries. ANN recall@10 against exact search: "
-        f"{evaluation.ann_recall:.3f}. Index {escape(evaluation.index_version)}.[/]"
+        f"{evaluation['ann_recall@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
+        soft_wrap=True,
     )
-    _show_reranking(console, evaluation)
+    if "reranking" in evaluation:
+        console.print(_reranking(evaluation["reranking"]), soft_wrap=True)
 
 
-def _name(system: SystemScores) -> str:
-    return "BM25" if system.name == "bm25" else system.name
+def _table(headings: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(escape(heading), justify="right" if place else "left")
+    return table
 
 
-def _with_interval(value: float, interval: Interval) -> str:
+def _with_interval(value: float, interval: Sequence[float]) -> str:
     return f"{value:.3f} [dim]\\[{interval[0]:.3f}, {interval[1]:.3f}][/]"
 
 
-def _difference(difference: PairedDifference) -> str:
-    text = f"{difference.difference:+.3f} \\[{difference.low:+.3f}, {difference.high:+.3f}]"
-    if not difference.significant:
+def _difference(difference: Mapping[str, Any]) -> str:
+    low, high = difference["interval"]
+    text = f"{difference['difference']:+.3f} \\[{low:+.3f}, {high:+.3f}]"
+    if low <= 0 <= high:
         return f"[dim]{text}[/]"
-    return f"[{'green' if difference.difference > 0 else 'red'}]{text}[/]"
+    return f"[{'green' if low > 0 else 'red'}]{text}[/]"
 
 
-def _show_reranking(console: Console, evaluation: Evaluation) -> None:
-    reranking = evaluation.reranking
-    if reranking is None:
-        return
-    figures = ", ".join(f"{escape(name)} {value:.3f}" for name, value in reranking.mrr.items())
-    console.print(
+def _reranking(reranking: Mapping[str, Any]) -> str:
+    figures = ", ".join(
+        f"{'BM25' if name == 'bm25' else escape(name)} {metrics['MRR@10']:.3f}"
+        for name, metrics in reranking["metrics"].items()
+    )
+    return (
         f"[dim]An easier task, not to be compared with the above: ranking each query's own "
-        f"{reranking.candidates:.0f} candidates gives MRR@10 {figures}; chance is {reranking.chance:.3f}.[/]"
+        f"{reranking['candidates']:.0f} candidates gives MRR@10 {figures}; "
+        f"chance is {reranking['chance']['MRR@10']:.3f}.[/]"
     )
 
 
-def show_comparison(console: Console, comparison: Comparison) -> None:
-    """Print two systems side by side, with a paired test of their difference."""
-    a, b = comparison.a, comparison.b
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("metric")
-    for heading in (a, b, f"{a} - {b}", "p", "better / worse"):
-        table.add_column(heading, justify="right")
-    for metric, difference in comparison.differences.items():
+def show_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
+    """Print two systems side by side, with a paired test of their difference.
+
+    Args:
+        console: where to.
+        comparison: what `Comparison.to_json` gives.
+    """
+    a, b = comparison["a"], comparison["b"]
+    console.print(
+        f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], on the same {comparison['n']:,} queries",
+        soft_wrap=True,
+    )
+    table = _table(["metric", a, b, f"{a} - {b}", "p", "better / worse"])
+    for metric, difference in comparison["differences"].items():
         table.add_row(
             metric,
-            f"{comparison.a_metrics[metric]:.3f}",
-            f"{comparison.b_metrics[metric]:.3f}",
+            f"{comparison['metrics']['a'][metric]:.3f}",
+            f"{comparison['metrics']['b'][metric]:.3f}",
             _difference(difference),
-            "< 0.001" if difference.p_value < 0.001 else f"{difference.p_value:.3f}",
-            f"{difference.wins} / {difference.losses}",
+            "< 0.001" if difference["p_value"] < 0.001 else f"{difference['p_value']:.3f}",
+            f"{difference['wins']} / {difference['losses']}",
         )
-    console.print(f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], on the same {comparison.n:,} queries")
     console.print(table)

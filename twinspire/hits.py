@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from retrieval.search import ScoreKind
 from twinspire.results import Hit, SearchResult
 
 SNIPPET_CHARACTERS = 400  # the table cuts it to the terminal's width
@@ -21,7 +22,7 @@ LOW_SCORE_COLOUR = "red"
 
 
 def score_colour(score: float) -> str:
-    """Choose the colour of a score.
+    """Choose the colour of a score, from 0 to 1.
 
     >>> score_colour(0.83), score_colour(0.5), score_colour(0.31), score_colour(-0.2)
     ('bright_green', 'green', 'yellow', 'red')
@@ -48,8 +49,13 @@ def show_result(
         table.add_column("", width=1)
     table.add_column("text", no_wrap=True, overflow="ellipsis", ratio=1 if console.is_terminal else None)
     table.add_column("id", style="dim", no_wrap=True)
+    # Fused scores have a unit of their own: there the best hit sets the scale.
+    best = (
+        1.0 if result.score_kind is ScoreKind.COSINE else max((hit.score for hit in result.hits), default=1.0)
+    )
     for hit in result.hits:
-        cells: list[str | Text] = [str(hit.rank), Text(f"{hit.score:.3f}", style=score_colour(hit.score))]
+        colour = score_colour(hit.score / best if best > 0 else hit.score)
+        cells: list[str | Text] = [str(hit.rank), Text(f"{hit.score:.3f}", style=colour)]
         if known is not None:
             cells.append(Text(RELEVANT_MARK if hit.id in known else "", style="bold bright_green"))
         cells += [Text(_snippet(hit, console)), Text(hit.id)]

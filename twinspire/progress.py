@@ -38,6 +38,7 @@ class ProgressDisplay:
     def __init__(self) -> None:
         self._live: Any = None
         self._tasks: dict[str, TaskID] = {}
+        self._shown = ""  # the stage of the newest bar
         self._current: Stage | None = None  # in a pipe
         self._started_s = self._told_s = 0.0
 
@@ -71,6 +72,8 @@ class ProgressDisplay:
         traceback: TracebackType | None,
     ) -> None:
         if self._live is not None:
+            if self._shown and kind is None:
+                self._finish_bar(self._shown)
             self._live.stop()
         elif kind is None:
             self._close_stage()
@@ -91,9 +94,18 @@ class ProgressDisplay:
 
     def _show_bar(self, progress: Stage) -> None:
         total = progress.total or None
+        if self._shown and self._shown != progress.stage:
+            self._finish_bar(self._shown)
+        self._shown = progress.stage
         if progress.stage not in self._tasks:
             self._tasks[progress.stage] = self._live.add_task(progress.stage, total=total)
         self._live.update(self._tasks[progress.stage], completed=progress.done, total=total)
+
+    def _finish_bar(self, stage: str) -> None:
+        """Let the bar of a stage that is over stand full, also where nobody counted."""
+        task = self._tasks[stage]
+        done = self._live.tasks[task].completed
+        self._live.update(task, completed=max(done, 1), total=max(done, 1))
 
     def _show_line(self, progress: Stage) -> None:
         """Print a line now and then while a stage lasts, and one when it is over."""
@@ -109,7 +121,8 @@ class ProgressDisplay:
     def _close_stage(self) -> None:
         if self._current is not None:
             seconds = time.monotonic() - self._started_s
-            click.echo(f"  {self._current.stage}: {_fraction(self._current)}, {seconds:.1f} s", err=True)
+            counted = f"{_fraction(self._current)}, " if self._current.done else ""
+            click.echo(f"  {self._current.stage}: {counted}{seconds:.1f} s", err=True)
             self._current = None
 
 

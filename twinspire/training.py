@@ -142,7 +142,7 @@ def neighbours(session: Session, collection: str, wanted: bool) -> Iterator["Nei
         yield find
 
 
-def show_card(card: "EncoderCard", collection: str, *, as_json: bool, to_stderr: bool = False) -> None:
+def show_card(card: "EncoderCard", collection: str, *, as_json: bool) -> None:
     """Print a trained model."""
     reference = f"{card.name}@{card.version}"
     if as_json:
@@ -156,19 +156,23 @@ def show_card(card: "EncoderCard", collection: str, *, as_json: bool, to_stderr:
             }
         )
         return
-    click.echo(f"{reference}: {card.dims}-wide vectors, fingerprint {card.fingerprint[:12]}", err=to_stderr)
+    click.echo("\n".join(card_lines(card)))
+    say(f"Next: twinspire index {collection} --encoder {card.name}")
+
+
+def card_lines(card: "EncoderCard") -> list[str]:
+    """Describe a trained model: what it is, and its metrics on queries it was not trained on."""
+    lines = [f"{card.name}@{card.version}: {card.dims}-wide vectors, fingerprint {card.fingerprint[:12]}"]
     for split in ("validation", "test"):
-        line = _metrics_line(card.metrics, split)
-        if line:
-            click.echo(f"  {split:<10} {line}", err=to_stderr)
-    if not to_stderr:
-        say(f"Next: twinspire index {collection} --encoder {card.name}")
+        if line := _metrics_line(card.metrics, split):
+            lines.append(f"  {split:<10} {line}")
+    return lines
 
 
 def _metrics_line(metrics: Mapping[str, float], split: str) -> str:
     return ", ".join(
         f"{name} {metrics[f'{split}.{name}']:.3f}" + _before(metrics, f"{split}.{name}")
-        for name in ("MRR@10", "Recall@1", "Recall@10")
+        for name in ("MRR@10", "nDCG@10", "Recall@10")
         if f"{split}.{name}" in metrics
     )
 

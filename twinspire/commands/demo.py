@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from twinspire.console import examples, json_option, out, print_json
+from twinspire.console import err, examples, json_option, out, print_json
 from twinspire.session import Session
 
 WORKSPACE = Path("demo-workspace")
@@ -30,11 +30,10 @@ def demo_command(ctx: click.Context, /, as_json: bool) -> None:
     if parent and parent.get_parameter_source("workspace") is ParameterSource.DEFAULT:
         session.root = WORKSPACE
     session.on_interrupt = "Run the same command again: it goes on from there."
-    demo = Demo(session, Console(stderr=True, quiet=True) if as_json else out())
-    evaluation = demo.run()
+    nowhere = Console(stderr=True, quiet=True)
+    demo = Demo(session, nowhere, err()) if as_json else Demo(session, out(), out())
+    demo.run()
     if as_json:
-        print_json(
-            {"answers": demo.answers, "evaluation": evaluation.to_json(), "seconds": dict(demo.seconds)}
-        )
+        print_json({"answers": demo.answers, "evaluation": demo.evaluation, "seconds": demo.seconds})
     else:
         click.echo(next_steps(str(session.root)))

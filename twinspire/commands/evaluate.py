@@ -80,7 +80,7 @@ def eval_command(
     if as_json:
         print_json(evaluation.to_json())
         return
-    show_evaluation(out(), evaluation)
+    show_evaluation(out(), evaluation.to_json())
     for written in (html, trec):
         if written:
             click.echo(f"Written: {written}")
@@ -113,4 +113,4 @@ def compare_models(
     if as_json:
         print_json(comparison.to_json())
     else:
-        show_comparison(out(), comparison)
+        show_comparison(out(), comparison.to_json())
