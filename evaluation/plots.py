@@ -24,6 +24,7 @@ class Scale:
     start: float  # the position of `low`
     end: float
     logarithmic: bool = False
+    whole: bool = False  # only whole numbers make sense on it
 
     def __call__(self, value: float) -> float:
         """Give the position of a value."""
@@ -41,6 +42,7 @@ class Scale:
             values = [step * 10.0**decade for decade in decades for step in steps]
         else:
             step = round_step((self.high - self.low) / 7)
+            step = max(step, 1.0) if self.whole else step
             first = math.ceil(self.low / step - 1e-9)
             values = [index * step for index in range(first, first + 12)]
         return [value for value in values if self.low * (1 - 1e-9) <= value <= self.high + 1e-9]
@@ -138,7 +140,8 @@ def line_chart(
     ys = [y for line in lines for _, y in line.points] + ([mark[0]] if mark else [])
     if not xs:
         return ""
-    x_scale = Scale(min(xs), max(xs), LEFT + 8, WIDTH - RIGHT - 8, logarithmic_x)
+    whole = not logarithmic_x and all(float(x).is_integer() for x in xs)
+    x_scale = Scale(min(xs), max(xs), LEFT + 8, WIDTH - RIGHT - 8, logarithmic_x, whole)
     low, high = _padded(ys, y_from, y_to)
     y_scale = Scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [*_y_axis(y_scale, y_label), *_x_axis(x_scale, x_label)]

@@ -29,6 +29,10 @@ def test_ticks_are_few_and_within(low: float, high: float) -> None:
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
 
 
+def test_epochs_are_whole() -> None:
+    assert Scale(1, 3, 0, 1, whole=True).ticks() == [1, 2, 3]
+
+
 def test_a_bars_height_is_its_value() -> None:
     drawing = grouped_bars(
         ["a"], [BarSeries("x", [0.5], [(0.4, 0.6)], 0), BarSeries("y", [0.25], [(0.2, 0.3)], 1)], [0.1]
