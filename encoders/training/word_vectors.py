@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, ClassVar, cast
 
 import numpy as np
-from numpy._core import multiarray
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -19,6 +18,7 @@ from encoders.two_tower.vocabulary import PADDING, UNKNOWN
 from retrieval.errors import UnreadableSource
 
 FREQUENT_WORDS = 50_000  # kept although the corpus lacks them: queries may use them (files list them first)
+_NUMPY_MODULES = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
 _SPECIAL = {PADDING, UNKNOWN, "[CLS]", "[SEP]", "[MASK]", "<pad>", "<unk>", "<s>", "</s>"}
 
 
@@ -153,16 +153,44 @@ class _KeyedVectors:
         self.state = state
 
 
+class _Dtype:
+    """Stands in for numpy's dtype."""
+
+    def __init__(self, name: str = "", *_flags: object) -> None:
+        self.name, self.order = name, "|"
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        self.order = state[1]
+
+
+class _Array:
+    """Stands in for numpy's array, whose own way to take a damaged state may end the process."""
+
+    def __init__(self, *_arguments: object) -> None:
+        self.values: NDArray[Any] | None = None  # kept of floats only
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        _, shape, dtype, is_fortran, content = state
+        if dtype.name in ("f2", "f4", "f8") and isinstance(content, bytes):
+            numbers: NDArray[Any] = np.frombuffer(content, f"{dtype.order}{dtype.name}")
+            self.values = numbers.reshape(shape, order="F" if is_fortran else "C")
+
+
 class _NothingButArrays(pickle.Unpickler):
-    """Reads the pickle of KeyedVectors; any other class than numpy's arrays is refused, not imported."""
+    """Reads the pickle of KeyedVectors; any class but numpy's arrays is refused, and none is imported."""
 
-    _ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "scalar"})
+    _STANDS_IN: ClassVar[dict[str, type]] = {
+        "_reconstruct": _Array,
+        "scalar": _Array,
+        "ndarray": _Array,
+        "dtype": _Dtype,
+    }
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> type:
         if (module, name) == ("gensim.models.keyedvectors", "KeyedVectors"):
             return _KeyedVectors
-        if module.startswith(("numpy._core.", "numpy.core.", "numpy")) and name in self._ALLOWED:
-            return getattr(np if name in ("ndarray", "dtype") else multiarray, name)
+        if module in _NUMPY_MODULES and name in self._STANDS_IN:
+            return self._STANDS_IN[name]
         raise pickle.UnpicklingError(f"it refers to {module}.{name}, which word vectors do not need")
 
 
@@ -172,7 +200,9 @@ def _read_keyed_vectors(path: Path) -> WordVectors:
     if not isinstance(loaded, _KeyedVectors):
         raise ValueError("expected gensim's KeyedVectors")
     words = [str(word) for word in loaded.state["index_to_key"]]
-    vectors = loaded.state.get("vectors")
-    if vectors is None:  # gensim puts large arrays beside the file
-        vectors = np.load(path.with_name(path.name + ".vectors.npy"), allow_pickle=False)
+    kept = loaded.state.get("vectors")
+    if kept is None:  # gensim puts large arrays beside the file
+        vectors = np.lib.format.open_memmap(path.with_name(path.name + ".vectors.npy"), mode="r")
+    else:
+        vectors = kept.values
     return WordVectors(words, np.asarray(vectors, np.float32).reshape(len(words), -1))
