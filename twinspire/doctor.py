@@ -216,7 +216,7 @@ def _check_versions(workspace: "Workspace", collection: str) -> Iterator[Check]:
 
 def _check_live(workspace: "Workspace", collection: str) -> Check:
     """Does the live version load, with its encoder, and hold every item?"""
-    from retrieval.collections import count
+    from retrieval.item_vectors import count_segments
     from retrieval.publishing import live_version, open_index
     from retrieval.registry import model_by_fingerprint
 
@@ -229,13 +229,13 @@ def _check_live(workspace: "Workspace", collection: str) -> Check:
     try:
         manifest = opened.manifest
         model = model_by_fingerprint(workspace, manifest.fingerprint)
-        unindexed = count(workspace, collection).segments - manifest.count
+        unindexed = count_segments(workspace, collection, after_key=manifest.built_key)
     finally:
         opened.index.close()
     found = f"{live} by {model.reference}, {manifest.count:,} vectors"
     if unindexed > 0:
         remedy = f"`twinspire index {collection} --encoder {model.name}` takes them in"
-        return Check(name, "warning", f"{found}; {unindexed:,} segments are not in it", remedy)
+        return Check(name, "warning", f"{found}; {unindexed:,} newer segments are not in it", remedy)
     return Check(name, "ok", found)
 
 

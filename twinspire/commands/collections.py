@@ -40,6 +40,7 @@ def collections_command(session: Session, as_json: bool) -> None:
 def describe(session: Session) -> list[dict[str, Any]]:
     """Describe every collection of the workspace."""
     from retrieval.collections import collection_names, count
+    from retrieval.item_vectors import count_segments
     from retrieval.judgements import judged_queries
     from retrieval.publishing import list_versions
 
@@ -56,7 +57,9 @@ def describe(session: Session) -> list[dict[str, Any]]:
                 "queries": len(judged_queries(workspace, name)),
                 "live_version": live.version if live else "",
                 "model": live.manifest.model if live else "",
-                "unindexed": max(0, counts.segments - live.manifest.count) if live else counts.segments,
+                "unindexed": count_segments(
+                    workspace, name, after_key=live.manifest.built_key if live else 0
+                ),
             }
         )
     return rows
