@@ -66,9 +66,10 @@ def collection_rowid(ws: Workspace, name: str) -> int:
     Raises:
         CollectionNotFound: if there is none of this name.
     """
-    rows = ws.fetch("SELECT rowid FROM collections WHERE name = ?", (name,))
+    # Also keeps what SQLite could not even compare, such as half of a surrogate pair, from reaching it.
+    rows = ws.fetch("SELECT rowid FROM collections WHERE name = ?", (name,)) if _NAME.fullmatch(name) else []
     if not rows:
-        raise CollectionNotFound(name[:140])
+        raise CollectionNotFound(name[:140].encode("ascii", "backslashreplace").decode())
     return int(rows[0][0])
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "validate_item",
 ]
 
+MAX_ROWID = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class StoredItem:
@@ -79,7 +81,7 @@ def list_items(
     rows = ws.fetch(
         f"SELECT {_COLUMNS} FROM items WHERE rowid > ? AND collection = ? AND {condition.sql}"
         " ORDER BY rowid LIMIT ?",
-        (after_rowid, collection, *condition.parameters, limit),
+        (min(after_rowid, MAX_ROWID), collection, *condition.parameters, max(0, limit)),
     )
     return [_stored(collection, row) for row in rows]
 
@@ -92,6 +94,8 @@ def count_items(ws: Workspace, collection: str, filter: Filter | None = None) ->
         InvalidFilter: if the filter is malformed or too large.
     """
     require_collection(ws, collection)
+    if filter is None:
+        return int(ws.fetch("SELECT items FROM collections WHERE name = ?", (collection,))[0][0])
     condition = compile_filter(filter)
     return int(
         ws.fetch(

@@ -30,6 +30,8 @@ def items(db: Database) -> None:
             text TEXT NOT NULL, -- last, so that a filter need not read past it
             UNIQUE (collection, id)
         )""",
+        # The unique index is in the order of ids; listings and scans go by rowid.
+        "CREATE INDEX items_collection ON items(collection)",
         # start and end are NULL when the segment is the whole item. The collection is here too (as the
         # rowid of its row), so that its keys are found in order without touching the items and their texts.
         """CREATE TABLE segments (

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from retrieval.chunking import Chunking, is_longer, parse_chunking, split
 from retrieval.collections import collection_rowid
 from retrieval.content import Content, Modality
@@ -202,7 +204,7 @@ def drop_superseded_segments(ws: Workspace, collection: str) -> int:
 
 def as_json(keys: Keys | Sequence[int]) -> str:
     """Write keys as the JSON array that `json_each` takes: one statement, whatever their number."""
-    return "[" + ",".join(map(str, keys if isinstance(keys, list | tuple) else keys.tolist())) + "]"  # type: ignore[union-attr]
+    return f"[{','.join(map(str, keys.tolist() if isinstance(keys, np.ndarray) else keys))}]"
 
 
 def _part(text: str, start: float | None, end: float | None) -> str:

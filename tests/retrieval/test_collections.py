@@ -39,9 +39,18 @@ def test_a_name_that_could_be_a_path_is_refused(name: str, workspace: Workspace)
     assert refused.value.field == "collection"
 
 
-def test_an_unknown_collection_is_named(workspace: Workspace) -> None:
-    with pytest.raises(CollectionNotFound, match="'missing'"):
-        require_collection(workspace, "missing")
+@pytest.mark.parametrize("name", ["missing", "", "a/b", "C"])
+def test_an_unknown_collection_is_named(name: str, workspace: Workspace) -> None:
+    with pytest.raises(CollectionNotFound, match=f"'{name}'"):
+        require_collection(workspace, name)
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\0", "c\0", "é" * 10_000])
+def test_no_name_is_too_odd_to_be_unknown(name: str, workspace: Workspace) -> None:
+    with pytest.raises(CollectionNotFound) as refused:
+        require_collection(workspace, name)
+
+    assert refused.value.metadata["collection"].isascii()
 
 
 def test_deleting_a_collection_leaves_nothing_of_it_and_all_of_the_others(workspace: Workspace) -> None:

@@ -147,6 +147,15 @@ def test_a_listing_goes_on_after_a_rowid(workspace: Workspace) -> None:
     assert ids_matching(workspace, "c", odd) == ["a", "c", "e"]
 
 
+@pytest.mark.parametrize(
+    ("after_rowid", "limit", "found"), [(1 << 80, 5, 0), (-1, 5, 2), (0, 0, 0), (0, -1, 0)]
+)
+def test_a_listing_takes_any_bounds(after_rowid: int, limit: int, found: int, workspace: Workspace) -> None:
+    upsert_items(workspace, "c", [Item("a", text="x"), Item("b", text="x")])
+
+    assert len(list_items(workspace, "c", after_rowid=after_rowid, limit=limit)) == found
+
+
 def test_a_media_item_needs_a_uri_and_no_text(workspace: Workspace) -> None:
     validate_item(Item("a", Modality.IMAGE, uri="photos/a.png"))
 
