@@ -83,7 +83,19 @@ def _reciprocal_ranks(fusion: RrfFusion, cosines: Floats, lexical: Floats) -> Fl
 
 def order_fused(scores: Floats, cosines: Floats, lexical: Floats, ids: Sequence[str]) -> NDArray[np.int64]:
     """Order candidates by score, then by id; where words decide nothing, by cosine first."""
-    by_id = np.empty(len(ids), dtype=np.int64)
-    by_id[sorted(range(len(ids)), key=lambda place: ids[place].encode())] = np.arange(len(ids))
+    return order_by_ranks(scores, cosines, lexical, id_ranks(ids))
+
+
+def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each id in the order of their bytes, shape (n,)."""
+    ranks = np.empty(len(ids), dtype=np.int64)
+    ranks[sorted(range(len(ids)), key=lambda place: ids[place].encode())] = np.arange(len(ids))
+    return ranks
+
+
+def order_by_ranks(
+    scores: Floats, cosines: Floats, lexical: Floats, ranks: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Order as `order_fused` does, by the ranks of the ids."""
     nearness = np.where(lexical > 0, 0.0, np.nan_to_num(cosines, nan=-2.0))
-    return np.lexsort((by_id, -nearness, -scores))
+    return np.lexsort((ranks, -nearness, -scores))

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from retrieval.fusion import MIN_DEPTH, Floats, LearnedFusion, fuse, order_fused
+from retrieval.fusion import MIN_DEPTH, Floats, LearnedFusion, fuse, id_ranks, order_by_ranks
 from retrieval.hybrid import HybridSource, Sides, gather_sides
 from retrieval.index import Neighbors, Vectors
 from retrieval.judgements import JudgedQuery
@@ -34,6 +35,7 @@ class LearningSource(HybridSource, Protocol):
 @dataclass(frozen=True, slots=True)
 class _Example:
     sides: Sides
+    ranks: NDArray[np.int64]  # of the candidates' ids
     grades: Floats  # of each candidate
     ideal: float  # the highest discounted gain that any order of the whole collection has
 
@@ -110,7 +112,8 @@ def _examples(
     for query, side in zip(queries, sides, strict=True):
         grades = np.array([query.grades.get(id, 0) for id in side.ids], dtype=np.float64)
         ideal = sorted((grade for grade in query.grades.values() if grade > 0), reverse=True)[:DEPTH]
-        examples.append(_Example(side, grades, _discounted(np.array(ideal, dtype=np.float64))))
+        best = _discounted(np.array(ideal, dtype=np.float64))
+        examples.append(_Example(side, id_ranks(side.ids), grades, best))
     return examples
 
 
@@ -121,7 +124,7 @@ def _metrics(examples: Sequence[_Example], weight: float) -> Floats:
     for row, example in enumerate(examples):
         sides = example.sides
         scores = fuse(LinearFusion(), learned, sides.cosines, sides.lexical, sides.dense)
-        order = order_fused(scores, sides.cosines, sides.lexical, sides.ids)[:DEPTH]
+        order = order_by_ranks(scores, sides.cosines, sides.lexical, example.ranks)[:DEPTH]
         grades = example.grades[order]
         relevant = np.flatnonzero(grades > 0)
         metrics[row, 0] = 1 / (1 + relevant[0]) if len(relevant) else 0.0
