@@ -10,7 +10,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval.searcher import Searcher
 
 from encoders.encoder import Encoder
 from protos.twinspire.v1 import search_pb2
@@ -27,9 +26,10 @@ from retrieval.errors import (
 from retrieval.item_vectors import item_vectors
 from retrieval.items import get_items
 from retrieval.search import ScoreKind, SearchResult, VectorQuery
+from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.calls import unexpected
-from server.translation.answers import Origin, answer_to
+from server.translation.answers import AnswerWriter, Origin
 from server.translation.queries import Part, Plan
 from server.translation.vectors import check_dims, unit_vector
 
@@ -78,6 +78,7 @@ class Answerer:
         dims: int,
     ) -> None:
         self.origin = origin
+        self._writer = AnswerWriter(origin)
         self.encoder = encoder
         self._ws = ws
         self._collection = collection
@@ -205,9 +206,8 @@ class Answerer:
             total_ms=(time.perf_counter() - task.started) * 1e3,
             batch_size=batch_size,
         )
-        return answer_to(
+        return self._writer.write(
             result,
-            self.origin,
             score_kind=task.plan.score_kind,
             score_scale=task.scale,
             truncated=task.truncated,

@@ -29,6 +29,7 @@ from server.metrics import Metrics
 from server.paging import PageTokens, workspace_key
 from server.search_service import SearchService
 from server.server_service import ServerService
+from server.threads import use_one_thread_per_call
 from server.workers import Workers
 
 SERVICES = [
@@ -227,6 +228,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         BackendUnavailable: if the port is taken.
     """
     configure_logs()
+    use_one_thread_per_call()
     run = _event_loop_runner()
     run(_serve(config, announce))
 

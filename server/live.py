@@ -22,6 +22,7 @@ from server.loading import ENCODE_BATCH, LoadedVersion, Loader, encode_each, sto
 from server.logs import log
 from server.metrics import Metrics
 from server.pipeline import Pipeline
+from server.threads import usable_cores
 from server.workers import Workers
 
 # Versions other than the live ones that are kept loaded for requests that name them.
@@ -40,6 +41,7 @@ class Served:
             metrics,
             max_batch=config.max_batch,
             max_queued=config.max_queued_searches,
+            search_threads=config.search_threads or usable_cores(),
             encode_s=loaded.encode_s,
         )
         self._users = 0

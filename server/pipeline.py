@@ -21,6 +21,8 @@ Outcome: TypeAlias = bytes | TwinspireError
 
 # A slower encoder gets a thread and a queue of its own, so that vectors do not wait behind texts.
 HEAVY_ENCODE_S = 0.001
+# A smaller part of a batch is not worth a thread of its own.
+MIN_PART = 8
 # What an overloaded caller is told to wait.
 RETRY_AFTER_S = 0.1
 
@@ -38,26 +40,28 @@ class Job:
 
 
 class Stage:
-    """A thread that takes all that waits, and works on it."""
+    """Threads that each take all that waits, and work on it."""
 
-    def __init__(self, name: str, work: Callable[[list[Job]], None], max_batch: int) -> None:
+    def __init__(self, name: str, work: Callable[[list[Job]], None], *, max_batch: int, threads: int) -> None:
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._work = work
         self._max_batch = max_batch
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"{name}-{at}", daemon=True) for at in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def put(self, job: Job) -> None:
         """Let a job wait."""
         self._queue.put(job)
 
     def stop(self) -> None:
-        """End the thread once it has done what waits."""
-        self._queue.put(None)
-
-    def join(self) -> None:
-        """Wait until the thread has ended."""
-        self._thread.join()
+        """Do what waits, then end the threads."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
         running = True
@@ -84,7 +88,14 @@ class Pipeline:
     """Admits, batches and answers the searches of one loaded version."""
 
     def __init__(
-        self, answerer: Answerer, metrics: Metrics, *, max_batch: int, max_queued: int, encode_s: float
+        self,
+        answerer: Answerer,
+        metrics: Metrics,
+        *,
+        max_batch: int,
+        max_queued: int,
+        search_threads: int,
+        encode_s: float,
     ) -> None:
         """Start the threads.
 
@@ -93,6 +104,7 @@ class Pipeline:
             metrics: counts it.
             max_batch: queries answered together.
             max_queued: searches waiting or being answered; those of texts for a heavy encoder get half.
+            search_threads: how many batches are answered at a time.
             encode_s: what encoding one query takes, in seconds.
         """
         self._answerer = answerer
@@ -100,9 +112,10 @@ class Pipeline:
         self._max_queued = max_queued
         self.queued = 0  # searches waiting or being answered
         self._queued_texts = 0
-        self._search = Stage("search", self._answer_batch, max_batch)
+        self._search_threads = search_threads
+        self._search = Stage("search", self._answer_batch, max_batch=max_batch, threads=search_threads)
         heavy = encode_s > HEAVY_ENCODE_S
-        self._encode = Stage("encode", self._encode_batch, max_batch) if heavy else None
+        self._encode = Stage("encode", self._encode_batch, max_batch=max_batch, threads=1) if heavy else None
         stages = ("encode", "search", "fetch")
         self._seconds = {stage: metrics.stage.labels(stage) for stage in stages}
 
@@ -125,17 +138,29 @@ class Pipeline:
         texts = self._encode is not None and any(task.needs_encoder for task in tasks)
         self._admit(len(tasks), texts)
         try:
-            job = Job(tasks, asyncio.get_running_loop(), deadline)
+            loop = asyncio.get_running_loop()
+            jobs = [Job(part, loop, deadline) for part in self._parts(tasks)]
             stage = self._encode if texts and self._encode is not None else self._search
-            stage.put(job)
+            for job in jobs:
+                stage.put(job)
             try:
-                return await job.future
+                if len(jobs) == 1:
+                    return await jobs[0].future
+                answered = await asyncio.gather(*(job.future for job in jobs))
+                return [outcome for outcomes in answered for outcome in outcomes]
             except asyncio.CancelledError:
                 self._metrics.dropped.labels("cancelled").inc(len(tasks))
-                job.tasks = []  # what still waits is dropped by its stage
+                for job in jobs:
+                    job.tasks = []  # what still waits is dropped by its stage
                 raise
         finally:
             self._release(len(tasks), texts)
+
+    def _parts(self, tasks: list[Task]) -> list[list[Task]]:
+        """Share a large batch out among the search threads."""
+        parts = max(1, min(self._search_threads, len(tasks) // MIN_PART))
+        size = -(-len(tasks) // parts)
+        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
     def _admit(self, count: int, texts: bool) -> None:
         full = self.queued + count > self._max_queued
@@ -157,9 +182,7 @@ class Pipeline:
         """Answer what waits, then end the threads."""
         if self._encode is not None:
             self._encode.stop()
-            self._encode.join()
         self._search.stop()
-        self._search.join()
 
     def _encode_batch(self, jobs: list[Job]) -> None:
         jobs = self._living(jobs)
