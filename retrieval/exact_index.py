@@ -229,17 +229,19 @@ def neighbors(
 
     Position -1 is none. Scores are rounded so that equal vectors score the same, however the sum was made.
     """
-    if found.shape[1] == 0:
+    if found.size == 0:
         shape = (len(found), limit)
         return Neighbors(np.full(shape, NO_KEY), np.full(shape, -np.inf, dtype=np.float32), plan)
     named, scores = keys[found], scores.round(SCORE_DECIMALS)
-    missing = found < 0
-    if missing.any():
+    if found.min() < 0:
+        missing = found < 0
         named = np.where(missing, NO_KEY, named)
         scores = np.where(missing, np.float32(-np.inf), scores)
-    if (scores[:, 1:] >= scores[:, :-1]).any():
-        order = np.lexsort((named, -scores), axis=1)
-        named, scores = np.take_along_axis(named, order, axis=1), np.take_along_axis(scores, order, axis=1)
+    tied = np.flatnonzero((scores[:, 1:] >= scores[:, :-1]).any(axis=1))
+    if len(tied):
+        order = np.lexsort((named[tied], -scores[tied]), axis=1)
+        named[tied] = np.take_along_axis(named[tied], order, axis=1)
+        scores[tied] = np.take_along_axis(scores[tied], order, axis=1)
     short = limit - found.shape[1]
     if short > 0:
         named = np.pad(named, ((0, 0), (0, short)), constant_values=NO_KEY)

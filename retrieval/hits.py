@@ -1,8 +1,8 @@
 """From the nearest segments of one query to the items that it is shown."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,14 +17,15 @@ from retrieval.search import MAX_LIMIT, Hit, VectorQuery
 MAX_TIED = 4 * MAX_LIMIT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidates:
-    """What may become the hits of one query, best first; arrays of one length."""
+    """What may become the hits of one query, best first; lists and arrays of one length."""
 
-    keys: Keys
-    scores: NDArray[np.float64]
+    keys: list[int]
+    scores: list[float]
     complete: bool  # no more would be found by looking further
     plan: str  # how they were found
+    tied: bool = False  # two that follow each other score the same, so that ids decide
     cosines: NDArray[np.float64] | None = None  # where scores are fused; NaN = no vector
     lexical: NDArray[np.float64] | None = None  # likewise; 0 = no word in common
 
@@ -53,34 +54,35 @@ class Source(Protocol):
 
 def needs_more(query: VectorQuery, candidates: Candidates, chosen: Sequence[int]) -> bool:
     """Tell whether looking further may change the hits: too few are left, or the last is tied."""
+    if candidates.complete:
+        return False
     scores = candidates.scores
-    if candidates.complete or not len(scores):
-        return not candidates.complete
     if len(chosen) < query.limit:
-        return query.score_threshold is None or bool(scores[-1] >= query.score_threshold)
-    tied = bool(scores[chosen[query.limit - 1]] == scores[-1])
-    return tied and len(scores) < MAX_TIED and candidates.lexical is None
+        return not scores or query.score_threshold is None or scores[-1] >= query.score_threshold
+    if not candidates.tied or len(scores) > MAX_TIED:
+        return False
+    return scores[chosen[query.limit - 1]] == scores[-1]
 
 
-def choose_hits(query: VectorQuery, candidates: Candidates, rows: Mapping[int, Row | None]) -> list[int]:
+def choose_hits(query: VectorQuery, candidates: Candidates, rows: Mapping[int, Row | None]) -> Sequence[int]:
     """Choose the candidates to show: alive, wanted, the best segment of each item; ties by id.
 
     Returns:
         Places among the candidates; more than the limit if hits are to be diverse.
     """
     wanted = query.limit if query.diversity is None else len(candidates.keys)
-    keys, scores = candidates.keys.tolist(), candidates.scores.tolist()
+    keys, scores = candidates.keys, candidates.scores
     places: Sequence[int] = range(len(keys))
-    if candidates.lexical is None and any(above == below for above, below in pairwise(scores)):
+    if candidates.tied:
         places = sorted(places, key=lambda place: (-scores[place], _id_bytes(rows[keys[place]])))
-    least = query.score_threshold
+    least = -math.inf if query.score_threshold is None else query.score_threshold
     seen = set(query.exclude_ids)
     chosen: list[int] = []
     for place in places:
         row = rows[keys[place]]
         if row is None or row.id in seen:
             continue
-        if least is not None and scores[place] < least:
+        if scores[place] < least:
             break
         seen.add(row.id)
         chosen.append(place)
@@ -103,42 +105,42 @@ def make_hits(
     """Make the hits that a query is shown."""
     if query.diversity is not None and len(chosen) > 1:
         chosen = _diverse(source, query, candidates, chosen)
-    keys, scores = candidates.keys, candidates.scores.tolist()
-    vectors = _vectors(source, keys[list(chosen)]) if query.with_vector else {}
-    mask = None if query.attribute_mask is None else frozenset(query.attribute_mask)
-    hits = []
-    for rank, place in enumerate(chosen, start=1):
-        key = int(keys[place])
-        row = rows[key]
+    keys, scores = candidates.keys, candidates.scores
+    hits: list[Hit] = []
+    for place in chosen:
+        row = rows[keys[place]]
         assert row is not None
-        attributes = row.attributes
-        if mask is not None:
-            attributes = {name: value for name, value in attributes.items() if name in mask}
-        hits.append(
-            Hit(
-                id=row.id,
-                score=scores[place],
-                rank=rank,
-                modality=row.modality,
-                text=row.text,
-                uri=row.uri,
-                attributes=attributes,
-                span=row.span,
-                vector=vectors.get(key),
-                explanation=_explain(source, candidates, place) if query.explain else None,
-            )
-        )
+        id, modality, text, uri, attributes, span = row
+        hits.append(Hit(id, scores[place], len(hits) + 1, modality, text, uri, attributes, span))
+    if query.with_vector or query.explain or query.attribute_mask is not None:
+        _add_extras(source, query, candidates, chosen, hits)
     return hits
+
+
+def _add_extras(
+    source: Source, query: VectorQuery, candidates: Candidates, chosen: Sequence[int], hits: Sequence[Hit]
+) -> None:
+    """Fill in what few queries ask for."""
+    keys = np.array([candidates.keys[place] for place in chosen], dtype=np.int64)
+    there = keys[source.has_vectors(keys)] if query.with_vector else keys[:0]
+    vectors = dict(zip(there.tolist(), source.vectors(there), strict=True))
+    for place, key, hit in zip(chosen, keys.tolist(), hits, strict=True):
+        hit.vector = vectors.get(key)
+        if query.explain:
+            hit.explanation = _explain(source, candidates, place)
+        if query.attribute_mask is not None:
+            mask = query.attribute_mask
+            hit.attributes = {name: value for name, value in hit.attributes.items() if name in mask}
 
 
 def _diverse(
     source: Source, query: VectorQuery, candidates: Candidates, chosen: Sequence[int]
 ) -> Sequence[int]:
     assert query.diversity is not None
-    keys = candidates.keys[list(chosen)]
+    keys = np.array([candidates.keys[place] for place in chosen], dtype=np.int64)
     there = source.has_vectors(keys)
     kept = [place for place, has in zip(chosen, there, strict=True) if has]
-    relevance = candidates.scores[kept]
+    relevance = np.array([candidates.scores[place] for place in kept])
     if candidates.lexical is not None and len(kept):  # fused scores have a unit of their own
         spread = np.ptp(relevance)
         relevance = (relevance - relevance.min()) / spread if spread else np.ones(len(kept))
@@ -146,14 +148,9 @@ def _diverse(
     return [kept[place] for place in picked]
 
 
-def _vectors(source: Source, keys: Keys) -> dict[int, Vectors]:
-    there = keys[source.has_vectors(keys)]
-    return dict(zip(there.tolist(), source.vectors(there), strict=True))
-
-
 def _explain(source: Source, candidates: Candidates, place: int) -> Mapping[str, Any]:
     """Say how a hit came about."""
-    key = int(candidates.keys[place])
+    key = candidates.keys[place]
     told: dict[str, Any] = {
         "index_version": source.version,
         "plan": candidates.plan,
@@ -161,10 +158,10 @@ def _explain(source: Source, candidates: Candidates, place: int) -> Mapping[str,
         "fresh": key > source.built_key,
     }
     if candidates.cosines is None or candidates.lexical is None:
-        return told | {"cosine": float(candidates.scores[place])}
+        return told | {"cosine": candidates.scores[place]}
     cosine = float(candidates.cosines[place])
     return told | {
         "cosine": None if np.isnan(cosine) else cosine,
         "bm25": float(candidates.lexical[place]),
-        "fused": float(candidates.scores[place]),
+        "fused": candidates.scores[place],
     }

@@ -156,8 +156,8 @@ def fuse_sides(sides: Sides, fusion: Fusion, learned: LearnedFusion, plan: str) 
     scores = fuse(fusion, learned, sides.cosines, sides.lexical, sides.dense)
     order = order_fused(scores, sides.cosines, sides.lexical, sides.ids)
     return Candidates(
-        keys=sides.keys[order],
-        scores=scores[order],
+        keys=sides.keys[order].tolist(),
+        scores=scores[order].tolist(),
         complete=sides.complete,
         plan=f"{plan} + bm25",
         cosines=sides.cosines[order],

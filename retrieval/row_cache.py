@@ -3,7 +3,8 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from retrieval.filter_sql import FilterSelection
@@ -14,7 +15,7 @@ from retrieval.workspace import Workspace
 MAX_CACHED_BYTES = 64 << 20
 MAX_CACHED_FILTERS = 32
 
-_ROW_OVERHEAD_BYTES = 600  # of the Python objects that a row is made of
+_ROW_OVERHEAD_BYTES = 400  # of the Python objects that a row is made of
 
 
 class Row(NamedTuple):
@@ -73,7 +74,7 @@ class RowCache:
                 self._rows, self._bytes = {}, 0
                 self._selections = OrderedDict()
 
-    def rows(self, keys: Iterable[int]) -> Mapping[int, Row | None]:
+    def rows(self, keys: Sequence[int]) -> Mapping[int, Row | None]:
         """Return a mapping that has these keys at least; the row of a key that is dead is None."""
         rows = self._rows
         missing = [key for key in keys if key not in rows]
@@ -90,12 +91,12 @@ class RowCache:
             size += len(text) + len(attributes) * 2 + _ROW_OVERHEAD_BYTES
         with self._lock:
             if rows is not self._rows:  # something was written meanwhile: these may be old
-                return {**rows, **found}
-            if self._bytes + size > MAX_CACHED_BYTES:
-                self._rows, self._bytes = {}, 0
-                return {**rows, **found}
-            self._bytes += size
+                return {key: found[key] if key in found else rows[key] for key in keys}
             rows.update(found)
+            self._bytes += size
+            if self._bytes > MAX_CACHED_BYTES:  # the older half goes, but not from under who reads it now
+                self._rows = dict(islice(rows.items(), len(rows) // 2, None))
+                self._bytes //= 2
         return rows
 
     def selection(self, filter: Filter) -> FilterSelection:

@@ -50,7 +50,8 @@ class _Task:
     candidates: Candidates
 
 
-_NOTHING_YET = Candidates(np.empty(0, dtype=np.int64), np.empty(0), False, "")
+_NO_ANSWER = SearchResult((), ScoreKind.COSINE, 0.0, 0.0)  # holds the place of an answer to come
+_NOTHING_YET = Candidates([], [], False, "")
 
 
 class Searcher:
@@ -135,42 +136,39 @@ class Searcher:
         """
         started = time.perf_counter()
         self._cache.refresh()
-        outcomes: list[SearchResult | TwinspireError | None] = [None] * len(queries)
-        tasks = []
+        outcomes: list[SearchResult | TwinspireError] = []
+        tasks: list[_Task] = []
         for place, query in enumerate(queries):
-            try:
-                self._check(query)
-            except TwinspireError as error:
-                outcomes[place] = error
-                continue
-            tasks.append(_Task(place, query, _first_fetch(query), _NOTHING_YET))
+            fault = self._fault(query)
+            if fault is None:
+                tasks.append(_Task(place, query, _first_fetch(query), _NOTHING_YET))
+                outcomes.append(_NO_ANSWER)
+            else:
+                outcomes.append(fault)
         self._find(tasks)
         searched = time.perf_counter()
         hits = self._show(tasks)
-        finished = time.perf_counter()
+        search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
         for task, shown in zip(tasks, hits, strict=True):
-            outcomes[task.place] = SearchResult(
-                hits=shown,
-                score_kind=ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE,
-                search_ms=(searched - started) * 1e3,
-                fetch_ms=(finished - searched) * 1e3,
-            )
-        return [outcome for outcome in outcomes if outcome is not None]
+            kind = ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE
+            outcomes[task.place] = SearchResult(shown, kind, search_ms, fetch_ms)
+        return outcomes
 
-    def _check(self, query: VectorQuery) -> None:
+    def _fault(self, query: VectorQuery) -> TwinspireError | None:
+        vector = query.vector
+        if vector.shape != (self.manifest.dims,):
+            return DimensionMismatch(self.manifest.dims, vector.size)
+        length = float(vector.dot(vector))
+        if not -2 * UNIT_TOLERANCE < length - 1 < 2 * UNIT_TOLERANCE:
+            return _length_fault(length)
         if not 1 <= query.limit <= MAX_LIMIT:
-            raise InvalidLimit(query.limit, MAX_LIMIT)
-        if query.vector.shape != (self.manifest.dims,):
-            raise DimensionMismatch(self.manifest.dims, query.vector.size)
-        length = float(np.dot(query.vector, query.vector))
-        if not math.isfinite(length):
-            raise NonFiniteVector()
-        if length == 0:
-            raise ZeroVector()
-        if abs(length - 1) > 2 * UNIT_TOLERANCE:
-            raise InvalidInput(f"vector: expected length 1, got {length**0.5:.4f}", field="vector")
+            return InvalidLimit(query.limit, MAX_LIMIT)
         if query.filter is not None:
-            validate_filter(query.filter)
+            try:
+                validate_filter(query.filter)
+            except TwinspireError as error:
+                return error
+        return None
 
     def _find(self, tasks: Sequence[_Task]) -> None:
         """Fill in the candidates, by one search of the index for all queries that may share it."""
@@ -190,12 +188,14 @@ class Searcher:
         vectors = np.stack([task.query.vector for task in tasks])
         nearest = self.nearest(vectors, fetch, filter=filter, effort=effort, exact=exact)
         scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
-        there = (nearest.keys != NO_KEY).sum(axis=1).tolist()
-        for row, task in enumerate(tasks):
-            count = min(there[row], task.fetch)
-            task.candidates = Candidates(
-                nearest.keys[row, :count], scores[row, :count], there[row] < task.fetch, nearest.plan
-            )
+        tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
+        there = np.count_nonzero(nearest.keys != NO_KEY, axis=1).tolist()
+        rows = zip(tasks, nearest.keys.tolist(), scores.tolist(), there, tied, strict=True)
+        for task, row_keys, row_scores, found, is_tied in rows:
+            fetch = task.fetch
+            if found < len(row_keys) or fetch < len(row_keys):
+                row_keys, row_scores = row_keys[: min(found, fetch)], row_scores[: min(found, fetch)]
+            task.candidates = Candidates(row_keys, row_scores, found < fetch, nearest.plan, is_tied)
 
     def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
         depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
@@ -271,8 +271,7 @@ class Searcher:
         shown: dict[int, list[Hit]] = {}
         waiting = list(tasks)
         while waiting:
-            keys = np.concatenate([task.candidates.keys for task in waiting])
-            rows = self._cache.rows(keys.tolist())
+            rows = self._cache.rows([key for task in waiting for key in task.candidates.keys])
             again = []
             for task in waiting:
                 hits = choose_hits(task.query, task.candidates, rows)
@@ -286,9 +285,19 @@ class Searcher:
         return [shown[task.place] for task in tasks]
 
 
+def _length_fault(squared: float) -> TwinspireError:
+    """Tell what is wrong with a vector that is not of length 1."""
+    if not math.isfinite(squared):
+        return NonFiniteVector()
+    if squared == 0:
+        return ZeroVector()
+    return InvalidInput(f"vector: expected length 1, got {squared**0.5:.4f}", field="vector")
+
+
 def _first_fetch(query: VectorQuery) -> int:
     wanted = query.limit
     if query.diversity is not None:
         wanted = max(query.diversity.candidates or 3 * query.limit, query.limit)
-    wanted = math.ceil(wanted * max(1.0, query.params.oversampling))
+    if query.params.oversampling > 1:
+        wanted = math.ceil(wanted * query.params.oversampling)
     return wanted + len(query.exclude_ids) + SPARE
