@@ -128,7 +128,7 @@ def train_group() -> None:
 @training_options
 @json_option
 @pass_session
-def two_tower_command(session: Session, /, collection: str, name: str, **options: Any) -> None:
+def two_tower_command(session: Session, /, collection: str, name: str, resume: bool, **options: Any) -> None:
     """Train a two-tower on COLLECTION's texts and judged questions, and register it as NAME@version.
 
     Progress and the metrics on held-out (validation) questions are shown after every epoch; the best
