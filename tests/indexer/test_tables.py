@@ -123,6 +123,7 @@ def test_gzip_is_told_by_its_bytes(import_into: ImportInto, ids: Ids, tmp_path: 
         ("id".encode("utf-16"), "UTF-16"),
         (gzip.compress(b""), "no rows"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_of_another_format_is_refused_by_its_name(
     import_into: ImportInto, tmp_path: Path, content: bytes, what: str
