@@ -45,14 +45,14 @@ def items(db: Database) -> None:
         "CREATE INDEX segments_item ON segments(item)",
         # Few items have spans, so asking whether a whole item was superseded by spans is cheap.
         "CREATE INDEX segments_spans ON segments(item) WHERE start IS NOT NULL",
+        # Not WITHOUT ROWID: that moves every vector over a quarter of a page onto an overflow page of its own.
         """CREATE TABLE embeddings (
-            encoder INTEGER NOT NULL REFERENCES encoders(rowid),
             segment INTEGER NOT NULL REFERENCES segments(rowid) ON DELETE CASCADE,
+            encoder INTEGER NOT NULL REFERENCES encoders(rowid),
             vector BLOB NOT NULL,
             created_at TEXT NOT NULL,
-            PRIMARY KEY (encoder, segment)
-        ) WITHOUT ROWID""",
-        "CREATE INDEX embeddings_segment ON embeddings(segment)",
+            PRIMARY KEY (segment, encoder)
+        )""",
         # A short key for the 64-character fingerprint, which would cost more than a small vector.
         """CREATE TABLE encoders (
             rowid INTEGER PRIMARY KEY AUTOINCREMENT,
