@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
-from indexer.importers.read_ahead import ahead
 from indexer.progress import OnProgress, Progress
+from indexer.threads import ahead, behind
 from retrieval.collections import count
 from retrieval.content import Content, Modality
 from retrieval.embeddings import count_embeddings, encoder_row, put_embeddings
@@ -39,7 +40,7 @@ def encode_pending(
 ) -> Encoded:
     """Give a vector to every segment that has none, up to a key.
 
-    Each batch is durable before the next one begins, so work that was interrupted is not done again.
+    A batch is written while the next one is encoded, so an interruption costs two batches at most.
 
     Args:
         ws: the workspace.
@@ -56,12 +57,12 @@ def encode_pending(
     encoder_row(ws, card.fingerprint, card.dims)
     total = count(ws, collection).segments - count_embeddings(ws, collection, card.fingerprint)
     done = Encoded()
-    with ahead(_pending(ws, collection, encoder, up_to_key)) as batches:
+    with ahead(_pending(ws, collection, encoder, up_to_key)) as batches, behind() as run:
         for batch in batches:
             started = time.perf_counter()
             vectors = encode_items(encoder, [content for _, content in batch])
             done.encoder_s += time.perf_counter() - started
-            put_embeddings(ws, card.fingerprint, [key for key, _ in batch], vectors)
+            run(partial(put_embeddings, ws, card.fingerprint, [key for key, _ in batch], vectors))
             done.segments += len(batch)
             on_progress(Progress("encode", done.segments, max(total, done.segments)))
     on_progress(Progress("encode", done.segments, done.segments))

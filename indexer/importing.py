@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from indexer.importers.kinds import open_source
-from indexer.importers.read_ahead import ahead
 from indexer.importers.source import Reader, Record, Reject, Source
 from indexer.progress import OnProgress, Progress, ignore_progress
 from indexer.survey import RejectedRow, Survey, survey
+from indexer.threads import ahead
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_rowid, create_collection
 from retrieval.items import Item, upsert_items

@@ -17,6 +17,7 @@ from indexer.encoding import encode_pending
 from indexer.fusing import fuse
 from indexer.progress import OnProgress, Progress, ignore_progress
 from indexer.sampling import queries_digest, sample_queries, validation_queries
+from indexer.threads import ahead
 from indexer.versions import find_equal, prune
 from retrieval import publishing
 from retrieval.collections import require_collection
@@ -247,15 +248,16 @@ def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -
     queries = validation_queries(ws, collection)
     with build.stage("build"):
         sample = sample_queries(ws, collection, encoder, queries)
-        built = build_index(
-            staged,
-            _vectors(build, up_to_key),
-            card.dims,
-            build.parameters(total),
-            sample,
-            lambda done: build.tell(Progress("build", done, total)),
-        )
-    build.add_seconds("faiss", built.build_s - build.seconds.get("read", 0.0))
+        with ahead(_vectors(build, up_to_key)) as batches:
+            built = build_index(
+                staged,
+                batches,
+                card.dims,
+                build.parameters(total),
+                sample,
+                lambda done: build.tell(Progress("build", done, total)),
+            )
+    build.add_seconds("faiss", built.build_s)
     build.add_seconds("tune", built.tune_s)
     manifest = Manifest(
         collection=collection,
@@ -272,16 +274,8 @@ def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -
 
 
 def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:
-    """Read the vectors up to a key, taking the time."""
-    if not up_to_key:
-        return
-    batches = read_embeddings(build.ws, build.collection, build.card.fingerprint)
-    while True:
-        started = time.perf_counter()
-        keys, vectors = next(batches, (None, None))
-        build.add_seconds("read", time.perf_counter() - started)
-        if keys is None or vectors is None:
-            return
+    """Read the vectors up to a key."""
+    for keys, vectors in read_embeddings(build.ws, build.collection, build.card.fingerprint):
         wanted = int(np.searchsorted(keys, up_to_key, side="right"))
         yield keys[:wanted], vectors[:wanted]
         if wanted < len(keys):

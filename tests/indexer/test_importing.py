@@ -91,6 +91,17 @@ def test_a_bad_row_is_set_aside_with_its_reason(
     assert report.examples[0].reason == reject["reason"]
 
 
+def test_a_giant_line_costs_its_row_only(
+    import_into: ImportInto, ids: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    giant = b'{"id": "x", "text": "' + b"a" * (40 << 20) + b'"}'
+
+    report = import_into("jsonl", write_lines(tmp_path / "a.jsonl", giant, {"id": "good", "text": "t"}))
+
+    assert ids() == ["good"]
+    assert "longer than" in report.examples[0].reason
+
+
 def test_a_rejects_file_exists_only_if_there_are_rejects(import_into: ImportInto, tmp_path: Path) -> None:
     report = import_into("jsonl", many_rows(tmp_path / "a.jsonl", 3))
 

@@ -375,7 +375,7 @@ def test_an_indexing_that_was_killed_goes_on_and_ends_as_one_that_was_not(
 
     report = index_collection(filled, "c", "test")
 
-    assert encoded >= 100
+    assert encoded >= 80  # one batch may be on its way to the disk
     assert report.encoded == 300 - encoded
     assert report.count == 300
     keys = np.concatenate([keys for keys, _ in read_embeddings(filled, "c", fingerprint)])

@@ -1,8 +1,9 @@
-"""Reading in one thread while another writes: SQLite lets go of the interpreter while it works."""
+"""Reading and writing in threads beside the work: SQLite lets go of the interpreter while it works."""
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -52,3 +53,26 @@ def ahead(parts: Iterator[Part]) -> Iterator[Iterator[Part]]:
     finally:
         stopped.set()
         thread.join()
+
+
+@contextmanager
+def behind() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Run pieces of work one after the other in a thread, while the next one is prepared.
+
+    To hand one over waits for the one before, and raises its error; the end waits for all.
+
+    >>> with behind() as run:
+    ...     run(lambda: print("done"))
+    done
+    """
+    with ThreadPoolExecutor(1, "write-behind") as pool:
+        last: list[Future[object]] = []
+
+        def run(work: Callable[[], object]) -> None:
+            if last:
+                last.pop().result()
+            last.append(pool.submit(work))
+
+        yield run
+        if last:
+            last.pop().result()
