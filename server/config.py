@@ -22,7 +22,7 @@ class ServerConfig:
     max_queued_searches: int = 4096  # per collection, waiting or being answered
     max_queued_tasks: int = 256  # writes, reads and encodings, each, waiting or running
     max_batch: int = 64  # queries answered together
-    search_threads: int = 0  # batches of a collection answered at a time; 0 = one per core
+    search_threads: int = 0  # that a large batch is spread over; 0 = one per core
     max_request_bytes: int = 16 << 20
     max_connections_age_s: int = 0  # 0 = no limit
     max_catch_up_segments: int = 20_000  # unencoded segments that the server encodes by itself

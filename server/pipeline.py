@@ -104,7 +104,7 @@ class Pipeline:
             metrics: counts it.
             max_batch: queries answered together.
             max_queued: searches waiting or being answered; those of texts for a heavy encoder get half.
-            search_threads: how many batches are answered at a time.
+            search_threads: over how many threads a large batch is spread.
             encode_s: what encoding one query takes, in seconds.
         """
         self._answerer = answerer
@@ -112,8 +112,11 @@ class Pipeline:
         self._max_queued = max_queued
         self.queued = 0  # searches waiting or being answered
         self._queued_texts = 0
-        self._search_threads = search_threads
-        self._search = Stage("search", self._answer_batch, max_batch=max_batch, threads=search_threads)
+        # Single searches keep to one thread: two would halve the batches and fight with the event loop.
+        # Parts of large batches go to helpers as well.
+        self._helpers = search_threads - 1
+        self._search = Stage("search", self._answer_batch, max_batch=max_batch, threads=1)
+        self._help = Stage("help", self._answer_batch, max_batch=1, threads=self._helpers)
         heavy = encode_s > HEAVY_ENCODE_S
         self._encode = Stage("encode", self._encode_batch, max_batch=max_batch, threads=1) if heavy else None
         stages = ("encode", "search", "fetch")
@@ -137,28 +140,35 @@ class Pipeline:
         tasks = [Task(plan, started) for plan in plans]
         texts = self._encode is not None and any(task.needs_encoder for task in tasks)
         self._admit(len(tasks), texts)
+        loop = asyncio.get_running_loop()
+        jobs = [Job(part, loop, deadline) for part in self._parts(tasks)]
         try:
-            loop = asyncio.get_running_loop()
-            jobs = [Job(part, loop, deadline) for part in self._parts(tasks)]
-            stage = self._encode if texts and self._encode is not None else self._search
-            for job in jobs:
-                stage.put(job)
-            try:
-                if len(jobs) == 1:
-                    return await jobs[0].future
-                answered = await asyncio.gather(*(job.future for job in jobs))
-                return [outcome for outcomes in answered for outcome in outcomes]
-            except asyncio.CancelledError:
-                self._metrics.dropped.labels("cancelled").inc(len(tasks))
+            if texts and self._encode is not None:
                 for job in jobs:
-                    job.tasks = []  # what still waits is dropped by its stage
-                raise
+                    self._encode.put(job)
+            else:
+                self._search.put(jobs[0])
+                for job in jobs[1:]:
+                    self._help.put(job)
+            return await self._outcomes(jobs)
         finally:
             self._release(len(tasks), texts)
 
+    async def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
+        try:
+            if len(jobs) == 1:
+                return await jobs[0].future
+            answered = await asyncio.gather(*(job.future for job in jobs))
+            return [outcome for outcomes in answered for outcome in outcomes]
+        except asyncio.CancelledError:
+            for job in jobs:
+                self._metrics.dropped.labels("cancelled").inc(len(job.tasks))
+                job.tasks = []  # what still waits is dropped by its stage
+            raise
+
     def _parts(self, tasks: list[Task]) -> list[list[Task]]:
         """Share a large batch out among the search threads."""
-        parts = max(1, min(self._search_threads, len(tasks) // MIN_PART))
+        parts = max(1, min(self._helpers + 1, len(tasks) // MIN_PART))
         size = -(-len(tasks) // parts)
         return [tasks[start : start + size] for start in range(0, len(tasks), size)]
 
@@ -183,6 +193,7 @@ class Pipeline:
         if self._encode is not None:
             self._encode.stop()
         self._search.stop()
+        self._help.stop()
 
     def _encode_batch(self, jobs: list[Job]) -> None:
         jobs = self._living(jobs)
