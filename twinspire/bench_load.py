@@ -199,7 +199,8 @@ def upsert(target: str, collection: str, items: Sequence[dict[str, Any]]) -> dic
         report = client.upsert_many(collection, items)
         stored_s = time.perf_counter() - started
         last = items[-1]
-        while last["id"] not in {hit.id for hit in client.search(collection, last["text"]).hits}:
+        # Items of the same words tie, so that it may not be among the first.
+        while last["id"] not in {hit.id for hit in client.search(collection, last["text"], limit=1000).hits}:
             if time.perf_counter() - started > _TIMEOUT_S:
                 raise TimeoutError("an item that was acknowledged is not found")
     return {

@@ -263,7 +263,7 @@ def _tables(
         f"effort {parameters.effort}, recall@10 {measured.index_recall:.3f}, limit {LIMIT}"
     )
     rows = [_load_row(name, str(clients), result) for name, clients, result in measured.sweep]
-    rows.append(_load_row("vector, open loop at half load", "-", measured.half_load))
+    rows.append(_load_row("vector, at half load", "open loop", measured.half_load))
     in_process = f"{np.median(measured.in_process_qps):,.0f}"
     rows.insert(0, [_IN_PROCESS + ", all cores", "-", in_process, "", "", "", "", "", "", ""])
     columns = ["query", "calls in flight", "QPS", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"]
