@@ -61,16 +61,19 @@ class GrowthPoint:
 
 
 def sentence_windows(texts: Sequence[str]) -> Iterator[str]:
-    """Make many real texts out of some: every sentence, then every two neighbours, and so on.
+    """Make many texts out of some: every sentence, every two neighbours, and so on; then pairs with a gap.
 
     >>> list(sentence_windows(["One. Two. Three."]))
-    ['One.', 'Two.', 'Three.', 'One. Two.', 'Two. Three.', 'One. Two. Three.']
+    ['One.', 'Two.', 'Three.', 'One. Two.', 'Two. Three.', 'One. Two. Three.', 'One. Three.']
     """
     split = [_SENTENCE_END.split(text) for text in texts]
     for width in range(1, _LONGEST_WINDOW + 1):
         for sentences in split:
             for start in range(len(sentences) - width + 1):
                 yield " ".join(sentences[start : start + width])
+    for gap in range(2, _LONGEST_WINDOW):
+        for sentences in split:
+            yield from (" ".join(pair) for pair in zip(sentences, sentences[gap:], strict=False))
 
 
 def write_jsonl(file: Path, texts: Iterable[tuple[str, str]]) -> None:

@@ -169,15 +169,31 @@ def _bare(encoder: Encoder, texts: Sequence[str], parameters: IndexParameters) -
 def _result(
     machine: str, corpus: _Corpus, rounds: Sequence[_Round], points: Sequence[GrowthPoint]
 ) -> BenchResult:
-    count = len(corpus.texts)
+    figures: dict[str, Any] = {
+        "n": len(corpus.texts),
+        "model": corpus.model.reference,
+        "growth": [point.to_json() for point in points],
+    }
+    tables = [growth_table(points)] if points else []
+    if not rounds:
+        return BenchResult(name="index", machine=machine, tables=tables, figures=figures)
     bare = [each.bare_encoder_s + each.bare_index_s for each in rounds]
     ratio = paired_ratio([each.indexed.seconds for each in rounds], bare)
-    import_rates = [count / each.imported.seconds for each in rounds]
-    middle = rounds[int(np.argsort(import_rates)[len(rounds) // 2])]
-    figures: dict[str, Any] = {
-        "n": count,
-        "model": corpus.model.reference,
-        "import_rows_per_s": float(np.median(import_rates)),
+    middle = sorted(rounds, key=lambda each: each.indexed.seconds)[len(rounds) // 2]
+    return BenchResult(
+        name="index",
+        machine=machine,
+        tables=[_table(corpus, middle, ratio), *tables],
+        figures=figures | _round_figures(corpus, rounds, middle, ratio),
+        ratios={"indexing_over_bare": ratio.median},
+    )
+
+
+def _round_figures(
+    corpus: _Corpus, rounds: Sequence[_Round], middle: _Round, ratio: PairedRatio
+) -> dict[str, Any]:
+    return {
+        "import_rows_per_s": float(np.median([len(corpus.texts) / each.imported.seconds for each in rounds])),
         "import_s": [each.imported.seconds for each in rounds],
         "import_again_s": [each.imported_again.seconds for each in rounds],
         "index_s": [each.indexed.seconds for each in rounds],
@@ -187,12 +203,8 @@ def _result(
         "index_stages_s": middle.indexed.output.get("seconds", {}),
         "import_peak_mb": max(each.imported.peak_rss_mb for each in rounds),
         "index_peak_mb": max(each.indexed.peak_rss_mb for each in rounds),
-        "growth": [point.to_json() for point in points],
         "ratio_spread": {"indexing_over_bare": [ratio.low, ratio.high]},
     }
-    tables = [_table(corpus, middle, ratio), *([growth_table(points)] if points else [])]
-    ratios = {"indexing_over_bare": ratio.median}
-    return BenchResult(name="index", machine=machine, tables=tables, figures=figures, ratios=ratios)
 
 
 def _table(corpus: _Corpus, each: _Round, ratio: PairedRatio) -> BenchTable:

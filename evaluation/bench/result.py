@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,15 +76,21 @@ def paired_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     return PairedRatio(float(np.median(ratios)), min(ratios), max(ratios), len(ratios))
 
 
-def flatten(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield nested figures under dotted names.
+def markdown(result: BenchResult) -> str:
+    """Write the tables as Markdown.
 
-    >>> dict(flatten("", {"a": {"b": 1}}))
-    {'a.b': 1}
+    >>> table = BenchTable("T", ["a", "b"], [["1", "2"]])
+    >>> print(markdown(BenchResult(name="x", machine="m", tables=[table])))
+    **T**
+    <BLANKLINE>
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    <BLANKLINE>
     """
-    for name, value in figures.items():
-        full = f"{prefix}.{name}" if prefix else name
-        if isinstance(value, Mapping):
-            yield from flatten(full, value)
-        else:
-            yield full, value
+    parts = []
+    for table in result.tables:
+        lines = [table.columns, ["---"] * len(table.columns), *table.rows]
+        rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+        parts.append(f"**{table.title}**\n\n{rows}\n")
+    return "\n".join(parts)
