@@ -226,6 +226,6 @@ def show_import(report: "ImportReport", collection: str, *, as_json: bool) -> No
     ]
     if report.queries:
         parts.append(f"{report.queries:,} judged queries")
-    click.echo(f"{collection}: {', '.join(parts)}")
+    click.echo(f"{collection}: {', '.join(parts)}" + ("" if report.changed else "; nothing changed"))
     if report.rejects_file:
         click.echo(f"The bad rows are in {report.rejects_file}")
