@@ -45,7 +45,7 @@ def items(db: Database) -> None:
         "CREATE INDEX segments_item ON segments(item)",
         # Few items have spans, so asking whether a whole item was superseded by spans is cheap.
         "CREATE INDEX segments_spans ON segments(item) WHERE start IS NOT NULL",
-        # Not WITHOUT ROWID: that moves every vector over a quarter of a page onto an overflow page of its own.
+        # Not WITHOUT ROWID: that moves a vector over a quarter of a page onto an overflow page of its own.
         """CREATE TABLE embeddings (
             segment INTEGER NOT NULL REFERENCES segments(rowid) ON DELETE CASCADE,
             encoder INTEGER NOT NULL REFERENCES encoders(rowid),
