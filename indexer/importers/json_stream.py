@@ -12,6 +12,7 @@ from retrieval.errors import UnreadableSource
 
 CHUNK_BYTES = 1 << 18
 WHITESPACE = " \t\r\n"
+LONGEST_EXPONENT = 32  # characters; longer ones are no real numbers
 
 
 class _NotFinite(ValueError):
@@ -87,9 +88,11 @@ class JsonStream:
             except (ValueError, RecursionError) as error:
                 fault = str(error)
             else:
-                # A number may go on in the next chunk; anything else ends where it ends.
-                if end < len(self._text) or not isinstance(value, int | float) or not self._more(1):
-                    self._at = end
+                # A number cut at its point or exponent parses as a shorter one: look further first.
+                cut = isinstance(value, int | float) and len(self._text) - end < LONGEST_EXPONENT
+                length = end - self._at
+                if not cut or not self._more(CHUNK_BYTES):
+                    self._at += length
                     return value
                 continue
             if len(self._text) - self._at > MAX_LINE_BYTES or not self._more(step):
@@ -97,7 +100,7 @@ class JsonStream:
             step *= 2
 
     def _more(self, size: int) -> bool:
-        raw = self._stream.read(max(size, CHUNK_BYTES))
+        raw = self._stream.read(size)
         self._text = self._text[self._at :] + self._decode(raw, not raw)
         self._at = 0
         return bool(raw)
