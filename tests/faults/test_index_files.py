@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,17 +28,18 @@ def forge(folder: Path, name: str, content: bytes) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest))
 
 
+@cache
 def bomb() -> bytes:
-    """Pack 256 MB of zeros into a quarter of a megabyte, as `np.savez_compressed` would."""
+    """Pack 64 MB of zeros into 64 kB, as `np.savez_compressed` would."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(
-            header, {"descr": "<i8", "fortran_order": False, "shape": (1 << 25,)}
+            header, {"descr": "<i8", "fortran_order": False, "shape": (1 << 23,)}
         )
         with archive.open("keys.npy", "w") as member:
             member.write(header.getvalue())
-            for _ in range(256):
+            for _ in range(64):
                 member.write(bytes(1 << 20))
     return packed.getvalue()
 
