@@ -56,7 +56,7 @@ class Server:
         self.health = Health(SERVICES)
         self._workers = Workers(config.max_queued_tasks)
         self._encoders = Encoders(ws, load_encoder)
-        loader = Loader(ws, self._encoders, config.max_catch_up_segments)
+        loader = Loader(ws, self._encoders)
         self.live = Live(ws, config, loader, self._workers, self.metrics, self.health)
         self.metrics.in_flight.set_function(lambda: self.gate.in_flight)
         self.metrics.queued.set_function(lambda: self.live.queued)

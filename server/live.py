@@ -4,71 +4,27 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from encoders.encoder import Encoder
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_names, require_collection
 from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
-from retrieval.item_vectors import pending_segments_of
 from retrieval.publishing import live_version, promote
 from retrieval.workspace import Workspace
 from server.calls import unexpected
 from server.config import ServerConfig
+from server.freshness import Freshness
 from server.health import Health
-from server.loading import ENCODE_BATCH, LoadedVersion, Loader, encode_each, store_vectors
+from server.loading import LoadedVersion, Loader
 from server.logs import log
 from server.metrics import Metrics
-from server.pipeline import Pipeline
-from server.threads import usable_cores
+from server.served import Served
 from server.workers import Workers
 
 # Versions other than the live ones that are kept loaded for requests that name them.
 MAX_NAMED_VERSIONS = 2
-
-
-class Served:
-    """A loaded version with its pipeline. Searches hold it (`with served:`) against being closed."""
-
-    def __init__(self, loaded: LoadedVersion, metrics: Metrics, config: ServerConfig) -> None:
-        self.loaded = loaded
-        self.version = loaded.opened.version
-        self.answerer = loaded.answerer
-        self.pipeline = Pipeline(
-            loaded.answerer,
-            metrics,
-            max_batch=config.max_batch,
-            max_queued=config.max_queued_searches,
-            search_threads=config.search_threads or usable_cores(),
-            encode_s=loaded.encode_s,
-        )
-        self._users = 0
-        self._unused = asyncio.Event()
-        self._unused.set()
-
-    def __enter__(self) -> Self:
-        self._users += 1
-        self._unused.clear()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._users -= 1
-        if not self._users:
-            self._unused.set()
-
-    async def retire(self) -> None:
-        """Wait until the last search has been answered, then release everything."""
-        while self._users:
-            await self._unused.wait()
-        await asyncio.to_thread(self._release)
-
-    def _release(self) -> None:
-        self.pipeline.stop()
-        self.loaded.close()
 
 
 class Live:
@@ -86,6 +42,7 @@ class Live:
         self._ws = ws
         self._config = config
         self._loader = loader
+        self._freshness = Freshness(ws, workers, config.max_catch_up_segments)
         self._workers = workers
         self._metrics = metrics
         self._health = health
@@ -93,7 +50,7 @@ class Live:
         self._aliases: dict[str, str | None] = {}  # as last seen in the database
         self._named: OrderedDict[tuple[str, str], Served] = OrderedDict()
         self._swapping = asyncio.Lock()
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._loading = True  # the first loading is not over
 
     @property
@@ -179,20 +136,32 @@ class Live:
         return expected
 
     async def _swap(self, collection: str, loaded: LoadedVersion) -> None:
-        """Flip the reference, then catch up on what was written while the new version was being loaded."""
+        """Flip the reference; what was written under another encoder is encoded before and after it."""
         old = self._served.get(collection)
-        self._served[collection] = Served(loaded, self._metrics, self._config)
+        if old is not None:
+            await self._freshness.catch_up(loaded)
+        served = self._served[collection] = Served(loaded, self._metrics, self._config)
         self._metrics.swaps.inc()
-        log("version live", collection=collection, version=loaded.opened.version, ready=True)
+        log("version live", collection=collection, version=served.version)
         if old is not None:
             self._retire(old)
         await self._tell_health()
-        await self._workers.writes.run(self._loader.catch_up, loaded)
+        self._in_background(self._catch_up_served(served))
+
+    async def _catch_up_served(self, served: Served) -> None:
+        with served:
+            try:
+                await self._freshness.catch_up(served.loaded)
+            except Exception as error:
+                unexpected("catch up", error)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _retire(self, served: Served) -> None:
-        task = asyncio.create_task(served.retire())
-        self._retiring.add(task)
-        task.add_done_callback(self._retiring.discard)
+        self._in_background(served.retire())
 
     async def _tell_health(self) -> None:
         complete = all(self._served[name].loaded.encoder is not None for name in self._served)
@@ -208,21 +177,9 @@ class Live:
             if served is None or served.loaded.encoder is None or not ids:
                 return
             with served:
-                await self._encode_items(served.loaded, served.loaded.encoder, ids)
+                await self._freshness.encode_items(served.loaded, ids)
             if self._served.get(collection) is served:
                 return  # else the version was swapped meanwhile, and the new one must find them too
-
-    async def _encode_items(self, loaded: LoadedVersion, encoder: Encoder, ids: Sequence[str]) -> None:
-        pending = await self._workers.reads.run(
-            pending_segments_of, self._ws, loaded.collection, encoder.card.fingerprint, ids
-        )
-        for start in range(0, len(pending), ENCODE_BATCH):
-            batch = pending[start : start + ENCODE_BATCH]
-            keys, vectors, error = await self._workers.encodings.run(encode_each, encoder, batch)
-            await self._workers.writes.run(store_vectors, self._ws, encoder, keys, vectors)
-            await self._workers.writes.run(loaded.searcher.add_fresh, keys, vectors)
-            if error is not None:
-                raise error
 
     async def start(self) -> None:
         """Load every collection's live version."""
@@ -296,10 +253,9 @@ class Live:
             await self._swap(collection, loaded)
 
     async def _refresh(self) -> None:
-        """Find what other processes encoded. In the writing thread, for it must not overtake `add_fresh`."""
         for served in list(self._served.values()):
             with served:
-                await self._workers.writes.run(served.loaded.searcher.refresh)
+                await self._freshness.refresh(served.loaded)
 
     async def close(self) -> None:
         """Release all versions."""
@@ -308,6 +264,5 @@ class Live:
         self._named.clear()
         for served in everything:
             self._retire(served)
-        while self._retiring:
-            with contextlib.suppress(Exception):
-                await asyncio.gather(*self._retiring)
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)

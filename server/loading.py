@@ -1,4 +1,4 @@
-"""Loading a version: open and verify the index, load its encoder, catch up, warm up. Blocks: use a thread."""
+"""Loading a version: open and verify the index, load its encoder, warm up. Blocks: use a thread."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,6 @@ from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
 from retrieval.registry import ModelRow, find_model, model_by_fingerprint
 from retrieval.search import VectorQuery
 from retrieval.searcher import Searcher
-from retrieval.segments import pending_segments
 from retrieval.workspace import Workspace
 from server.answering import Answerer
 from server.logs import log
@@ -34,7 +33,6 @@ from server.translation.answers import Origin
 
 LoadEncoder: TypeAlias = Callable[[Path], Encoder]
 
-ENCODE_BATCH = 256
 _WARM_UPS = 3
 _WARM_UP_WORDS = 10  # of a question
 
@@ -107,10 +105,9 @@ class LoadedVersion:
 class Loader:
     """Loads versions."""
 
-    def __init__(self, ws: Workspace, encoders: Encoders, max_catch_up: int) -> None:
+    def __init__(self, ws: Workspace, encoders: Encoders) -> None:
         self._ws = ws
         self._encoders = encoders
-        self._max_catch_up = max_catch_up
 
     def load_live(self, collection: str) -> LoadedVersion | None:
         """Load the live version, or, if its bytes rotted, the newest one that is sound; None without any.
@@ -151,31 +148,8 @@ class Loader:
         origin = Origin(opened.version, manifest.fingerprint, manifest.model)
         answerer = Answerer(self._ws, collection, origin, searcher, encoder, manifest.dims)
         loaded = LoadedVersion(collection, opened, encoder, searcher, answerer, encode_s=0.0)
-        self.catch_up(loaded)
         self._warm(loaded)
         return loaded
-
-    def catch_up(self, loaded: LoadedVersion) -> int:
-        """Make findable what was written under another version: encode it, and read what others encoded.
-
-        Returns:
-            How many segments were encoded here; at most the configured number.
-        """
-        done, after = 0, loaded.opened.manifest.built_key
-        while loaded.encoder is not None and done < self._max_catch_up:
-            fingerprint = loaded.encoder.card.fingerprint
-            pending = pending_segments(
-                self._ws, loaded.collection, fingerprint, limit=ENCODE_BATCH, after_key=after
-            )
-            if not pending:
-                break
-            keys, vectors, error = encode_each(loaded.encoder, pending)
-            if error is not None:
-                log("segments not encoded", collection=loaded.collection, count=len(pending) - len(keys))
-            store_vectors(self._ws, loaded.encoder, keys, vectors)
-            done, after = done + len(pending), pending[-1][0]
-        loaded.searcher.refresh()
-        return done
 
     def _warm(self, loaded: LoadedVersion) -> None:
         """Touch what a search touches, and time the encoder.

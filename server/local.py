@@ -19,8 +19,7 @@ class LocalSearch:
     def __init__(self, ws: Workspace, *, load_encoder: LoadEncoder = load_encoder_lazily) -> None:
         """Take an open workspace; versions are loaded when they are first asked for."""
         self._ws = ws
-        # It reads only: what is not encoded yet is left to the indexer.
-        self._loader = Loader(ws, Encoders(ws, load_encoder), max_catch_up=0)
+        self._loader = Loader(ws, Encoders(ws, load_encoder))
         self._loaded: dict[tuple[str, str], LoadedVersion] = {}
 
     def search(self, request: search_pb2.SearchRequest) -> search_pb2.SearchResponse:

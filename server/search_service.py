@@ -9,8 +9,9 @@ from google.rpc import status_pb2
 from protos.twinspire.v1 import search_pb2 as pb
 from retrieval.errors import InvalidInput, TwinspireError
 from server.calls import Context, unexpected
-from server.live import Live, Served
+from server.live import Live
 from server.metrics import Metrics
+from server.served import Served
 from server.status import status_of
 from server.translation.answers import batch_to
 from server.translation.queries import Plan, plan_from

@@ -1,17 +1,20 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
 
 from grpc import StatusCode
 
 from protos.twinspire.v1 import collections_pb2, content_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
-from retrieval.publishing import promote, quarantine
+from retrieval.item_writes import upsert_items
+from retrieval.items import Item
+from retrieval.publishing import list_versions, promote, quarantine
 from retrieval.workspace import Workspace
 from tests.server.running import TIMEOUT_S, Failure, Running
 from tests.server.test_pipeline import until
-from tests.server.workspaces import COLLECTION, WORDS, build_version, direction, write_encoder
+from tests.server.workspaces import COLLECTION, WORDS, build_version, direction, make_workspace, write_encoder
 
 Fails: TypeAlias = Callable[[Callable[[], Any]], Failure]
 
@@ -223,3 +226,54 @@ def test_the_server_tells_its_limits_backends_and_encoders(shared: Running) -> N
     assert [backend.name for backend in info.backends] == ["exact"]
     assert info.backends[0].version
     assert [card.name for card in info.encoders] == ["compass"]
+
+
+def test_new_attributes_are_shown_by_the_next_search(running: Running) -> None:
+    running.find("north")
+    changed = items_pb2.Item(id="north", text="north")
+    changed.attributes.update({"colour": "grey"})
+
+    running.upsert(changed)
+
+    assert dict(running.find("north", limit=1).hits[0].attributes) == {"colour": "grey"}
+
+
+def test_items_that_nobody_encoded_are_caught_up_at_the_start(
+    tmp_path: Path, start_server: Callable[..., Running]
+) -> None:
+    with make_workspace(tmp_path / "behind") as ws:
+        upsert_items(ws, COLLECTION, [Item("late", text="far")])
+
+        running = start_server(ws)
+
+        until(lambda: "late" in running.ids("far", limit=2))
+
+
+def test_broken_weights_give_way_to_the_version_before(
+    tmp_path: Path, start_server: Callable[..., Running]
+) -> None:
+    with make_workspace(tmp_path / "broken") as ws:
+        second = second_version(ws)
+        promote(ws, COLLECTION, second)
+        weights = ws.models / "compass" / "2" / "tower.safetensors"
+        body = bytearray(weights.read_bytes())
+        body[-3] ^= 1
+        weights.write_bytes(body)
+
+        running = start_server(ws)
+
+        assert running.find("north", limit=1).model_version == "compass@1"
+        states = {version.version: version.state for version in list_versions(ws, COLLECTION)}
+        assert states[second] == "quarantined"
+
+
+def test_a_large_batch_is_spread_and_put_together_in_order(running: Running) -> None:
+    words = [WORDS[at % len(WORDS)] for at in range(200)]
+    requests = [
+        search_pb2.SearchRequest(collection=COLLECTION, query=search_pb2.Query(text=word), limit=1)
+        for word in words
+    ]
+
+    answer = running.search.BatchSearch(search_pb2.BatchSearchRequest(requests=requests), timeout=TIMEOUT_S)
+
+    assert [result.response.hits[0].id for result in answer.results] == words
