@@ -70,6 +70,19 @@ def index_command(
     _show(result, as_json)
 
 
+@bench_group.command("train", epilog=examples("twinspire --workspace demo-workspace bench train demo"))
+@click.argument("collection", default="demo")
+@json_option
+@pass_session
+def train_command(session: Session, collection: str, as_json: bool) -> None:
+    """Train two-towers on COLLECTION, elsewhere, and evaluate each: seconds, memory, relevance."""
+    from evaluation.bench.train import bench_train
+
+    with StepDisplay() as on_step:
+        result = bench_train(session.root, collection, on_step=on_step)
+    _show(result, as_json)
+
+
 def _show(result: "BenchResult", as_json: bool) -> None:
     from twinspire.console import table
 
