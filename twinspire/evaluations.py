@@ -37,7 +37,8 @@ def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(
         f"[dim]In brackets: 95 % bootstrap intervals over queries. ANN recall@10 against exact search: "
-        f"{evaluation['ann_recall@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
+        f"{evaluation['ann_recall@10']:.3f}; by exact search the vectors' MRR@10 is "
+        f"{evaluation['exact']['MRR@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
         soft_wrap=True,
     )
     if "reranking" in evaluation:
