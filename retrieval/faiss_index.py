@@ -6,11 +6,11 @@ A FAISS id is a position in `keys.npy`, which is ascending: no id map is stored,
 import os
 import threading
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import faiss as untyped_faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +31,11 @@ from retrieval.index import Capabilities, Keys, Neighbors, Selection, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.planner import graph_effort, plan_filtered, scan_way
 
-faiss: Any = untyped_faiss  # its stubs do not know the keyword arguments of its Python layer
+# Idle OpenMP threads would spin, which costs several times the work itself when the cores are busy with
+# something else. It is read when the library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+faiss: Any = import_module("faiss")  # its stubs do not know the keyword arguments of its Python layer
 
 FAISS_FILE = "index.faiss"
 
@@ -53,7 +57,10 @@ _reading = threading.Lock()
 
 
 def set_search_threads(count: int) -> None:
-    """Set how many OpenMP threads one FAISS call may use, in whichever thread it runs; 0 = all cores."""
+    """Set how many OpenMP threads one FAISS call may use, in whichever thread it runs.
+
+    0 = as many as OMP_NUM_THREADS says, or else as there are cores.
+    """
     global _threads
     _threads = count
 
@@ -61,8 +68,13 @@ def set_search_threads(count: int) -> None:
 def _apply_threads() -> None:
     # OpenMP keeps the number per calling thread.
     if getattr(_thread_state, "threads", -1) != _threads:
-        faiss.omp_set_num_threads(_threads or len(os.sched_getaffinity(0)))
+        faiss.omp_set_num_threads(_threads or _default_threads())
         _thread_state.threads = _threads
+
+
+def _default_threads() -> int:
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)

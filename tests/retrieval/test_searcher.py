@@ -58,7 +58,11 @@ def embed_pending(ws: Workspace, embed: Embed = direction) -> tuple[Keys, Vector
 
 
 def put(ws: Workspace, *ids: str, text: str = "", embed: Embed = direction, **attributes: Any) -> None:
-    upsert_items(ws, "c", [Item(id, text=text or f"text {id}", attributes=attributes) for id in ids])
+    put_items(ws, [Item(id, text=text or f"text {id}", attributes=attributes) for id in ids], embed)
+
+
+def put_items(ws: Workspace, items: Sequence[Item], embed: Embed = direction) -> None:
+    upsert_items(ws, "c", items)
     embed_pending(ws, embed)
 
 
@@ -317,8 +321,7 @@ def test_many_segments_of_one_item_do_not_hide_others(workspace: Workspace, kind
 
 
 def test_a_filter_restricts_the_hits(workspace: Workspace, kind: str) -> None:
-    for number in range(60):
-        put(workspace, f"{number:02}", number=number)
+    put_items(workspace, [Item(f"{n:02}", text=f"text {n}", attributes={"number": n}) for n in range(60)])
     searcher = build(workspace, kind=kind)
     everything = ask(searcher, East, limit=60)
 
@@ -450,8 +453,7 @@ def test_each_fusion_puts_first_what_both_sides_prefer(
 
 
 def test_a_hybrid_search_obeys_filter_limit_and_exclusions(workspace: Workspace) -> None:
-    for number in range(30):
-        put(workspace, f"{number:02}", text=f"word {number}", number=number)
+    put_items(workspace, [Item(f"{n:02}", text=f"word {n}", attributes={"number": n}) for n in range(30)])
     searcher = build(workspace)
 
     result = ask(
