@@ -1,12 +1,12 @@
 """Writing model folders: the files first, the card last, each durable before the next."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from encoders.card import CARD_FILE, EncoderCard
+from retrieval.durable import write_durably
 from retrieval.workspace import translate_sqlite_errors
 
 
@@ -36,21 +36,3 @@ def write_model(
         card = replace(card, files=digests)
         write_durably(folder / CARD_FILE, card.to_json().encode())
     return card
-
-
-def write_durably(file: Path, content: bytes) -> None:
-    """Replace a file in one step: a crash leaves the old one or the new one."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

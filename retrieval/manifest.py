@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from retrieval.durable import write_durably
 from retrieval.errors import CorruptArtifact, InvalidInput, NewerFormat
 from retrieval.failpoints import failpoint
 from retrieval.index_types import IndexParameters
-from retrieval.workspace import now, translate_sqlite_errors
+from retrieval.workspace import now
 
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -81,33 +82,6 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     complete = Manifest(**body | {"files": files})
     write_durably(folder / MANIFEST_FILE, complete.to_json().encode())
     return complete
-
-
-def write_durably(file: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is there whole, or not at all.
-
-    Raises:
-        StorageFull: if the disk is full.
-    """
-    staged = file.with_name(f".{file.name}.part")
-    with translate_sqlite_errors():
-        with staged.open("wb") as out:
-            out.write(content)
-            failpoint("manifest-half-written")
-            out.flush()
-            os.fsync(out.fileno())
-        failpoint("manifest-not-renamed")
-        staged.replace(file)
-        sync_folder(file.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def read_manifest(folder: Path) -> Manifest | None:

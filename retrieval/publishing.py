@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from retrieval.durable import sync_folder
 from retrieval.errors import (
     CorruptArtifact,
     Exhausted,
@@ -25,7 +26,7 @@ from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.failpoints import failpoint
 from retrieval.index import Index
 from retrieval.index_build import open_index_files
-from retrieval.manifest import Manifest, read_manifest, sync_folder, verify_files, write_manifest
+from retrieval.manifest import Manifest, read_manifest, verify_files, write_manifest
 from retrieval.workspace import Workspace, now, translate_sqlite_errors
 
 READY, QUARANTINED = "ready", "quarantined"

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from encoders.artifacts import write_durably
+from retrieval.durable import write_durably
 from retrieval.workspace import translate_sqlite_errors
 
 State: TypeAlias = dict[str, Any]
