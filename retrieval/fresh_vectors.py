@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 
-from retrieval.exact_index import ExactIndex
+from retrieval.exact_index import ExactIndex, holds
 from retrieval.index import Keys, Vectors
 
 _FIRST_CAPACITY = 256
@@ -33,7 +33,7 @@ class FreshVectors:
             keys, first = np.unique(np.asarray(keys, dtype=np.int64), return_index=True)
             vectors = np.asarray(vectors, dtype=np.float32)[first]
             held = self._snapshot.keys
-            new = ~np.isin(keys, held, assume_unique=True)
+            new = ~holds(held, keys)
             if not new.any():
                 return
             keys, vectors = keys[new], vectors[new]
