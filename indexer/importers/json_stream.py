@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -12,6 +13,7 @@ from retrieval.errors import UnreadableSource
 
 CHUNK_BYTES = 1 << 18
 WHITESPACE = " \t\r\n"
+BLANK = re.compile(f"[{WHITESPACE}]*")
 LONGEST_EXPONENT = 32  # characters; longer ones are no real numbers
 
 
@@ -56,8 +58,8 @@ class JsonStream:
     def peek(self) -> str:
         """Show the next character that is no white space; empty at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in WHITESPACE:
-                self._at += 1
+            blank = BLANK.match(self._text, self._at)
+            self._at = blank.end() if blank else self._at
             if self._at < len(self._text) or not self._more(CHUNK_BYTES):
                 return self._text[self._at : self._at + 1]
 
