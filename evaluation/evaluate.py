@@ -7,7 +7,8 @@ from typing import TypeAlias
 from encoders.loading import load_encoder
 from evaluation.measurement import Measurement, Stopwatch, System
 from evaluation.records import record_run
-from evaluation.results import Evaluation
+from evaluation.results import Evaluation, SystemScores, score_run
+from evaluation.runs import RetrievalRun
 from retrieval.errors import EncoderIndexMismatch, InvalidInput, ModelNotLoaded
 from retrieval.judgements import SPLITS, JudgedQuery, judged_queries
 from retrieval.publishing import READY, list_versions, open_index, open_live
@@ -88,6 +89,21 @@ def evaluate_reference(
         record=record,
         on_step=on_step,
     )
+
+
+def score_foreign_run(
+    ws: Workspace, collection: str, run: RetrievalRun, split: str = "test", *, seed: int = 0
+) -> SystemScores:
+    """Measure what another system found, such as a TREC run read by `trec.read_run`, on our judgements.
+
+    Two such scores, or one and an evaluation's, are compared by `results.compare_scores`.
+
+    Raises:
+        CollectionNotFound: if there is no such collection.
+        InvalidInput: if the split has no query with a relevant item.
+        MissingExtra: if ir-measures is not installed.
+    """
+    return score_run(run, {query.id: query.grades for query in _queries(ws, collection, split)}, seed=seed)
 
 
 def _queries(ws: Workspace, collection: str, split: str) -> list[JudgedQuery]:

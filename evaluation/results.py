@@ -245,22 +245,33 @@ def compare(a: Evaluation, b: Evaluation) -> Comparison:
     """Test whether A is better than B, query by query.
 
     Raises:
-        InvalidInput: if they were measured on other queries or judgements.
+        InvalidInput: if they were measured on other queries, judgements or items.
     """
-    if a.scores.per_query.query_ids != b.scores.per_query.query_ids or a.data_digest != b.data_digest:
+    if a.data_digest != b.data_digest:
         raise InvalidInput(
             f"{a.model} and {b.model} were measured on other queries or corpora: evaluate both on the same"
         )
+    return compare_scores(_label(a, b), a.scores, _label(b, a), b.scores, seed=a.seed)
+
+
+def compare_scores(
+    a_name: str, a: SystemScores, b_name: str, b: SystemScores, *, seed: int = 0
+) -> Comparison:
+    """Test whether A is better than B, query by query, whatever the systems are.
+
+    Raises:
+        InvalidInput: if they were measured on other queries.
+    """
+    if a.per_query.query_ids != b.per_query.query_ids:
+        raise InvalidInput(f"{a_name} and {b_name} were measured on other queries: use the same")
     return Comparison(
-        a=_label(a, b),
-        b=_label(b, a),
-        n=a.n,
-        a_metrics=a.scores.metrics,
-        b_metrics=b.scores.metrics,
+        a=a_name,
+        b=b_name,
+        n=len(a.per_query.query_ids),
+        a_metrics=a.metrics,
+        b_metrics=b.metrics,
         differences={
-            metric: paired_difference(
-                a.scores.per_query.column(metric), b.scores.per_query.column(metric), seed=a.seed
-            )
+            metric: paired_difference(a.per_query.column(metric), b.per_query.column(metric), seed=seed)
             for metric in METRICS
         },
     )

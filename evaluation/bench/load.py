@@ -36,7 +36,7 @@ class LoadResult:
         return self.server_cpu_s / max(1, self.queries) * 1e6
 
     def percentile_ms(self, percent: float) -> float:
-        """Latency that so many percent of the calls stay below."""
+        """Latency that so many percent of the calls stay below; NaN if all calls failed."""
         return float(np.percentile(self.latencies_ms, percent)) if len(self.latencies_ms) else float("nan")
 
     def to_json(self) -> dict[str, Any]:
@@ -48,7 +48,10 @@ class LoadResult:
             "server_cores": self.server_cpu_s / self.seconds,
             "generator_cores": self.generator_cpu_s / self.seconds,
             "errors": self.errors,
-        } | {f"p{percent:g}_ms".replace(".", ""): self.percentile_ms(percent) for percent in PERCENTILES}
+        } | {
+            f"p{percent:g}_ms".replace(".", ""): self.percentile_ms(percent) if self.queries else None
+            for percent in PERCENTILES
+        }
 
 
 class Load:

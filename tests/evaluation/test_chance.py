@@ -7,7 +7,7 @@ from evaluation.chance import chance_levels, reciprocal_rank_by_chance
 from evaluation.metrics import METRICS, measure
 from evaluation.runs import Qrels, RetrievalRun, ScoredItem
 
-DRAWS = 4000
+DRAWS = 1500
 
 
 def simulated(qrels: Qrels, corpus: int) -> dict[str, float]:
@@ -27,7 +27,7 @@ def test_formula_agrees_with_random_rankings(
     metric: str, corpus: int, simulations: dict[int, dict[str, float]]
 ) -> None:
     assert chance_levels(JUDGED, corpus)[metric] == pytest.approx(
-        simulations[corpus][metric], abs=0.012, rel=0.1
+        simulations[corpus][metric], abs=0.02, rel=0.1
     )
 
 

@@ -1,12 +1,16 @@
 """Evaluations: what is measured, what stands beside it, what is recorded, what is refused."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from evaluation.evaluate import evaluate, evaluate_reference
+from evaluation.evaluate import evaluate, evaluate_reference, score_foreign_run
 from evaluation.metrics import METRICS
-from evaluation.results import compare
+from evaluation.results import compare, compare_scores
+from evaluation.trec import read_run, write_run
 from retrieval.errors import (
     CollectionNotFound,
     EncoderIndexMismatch,
@@ -101,6 +105,22 @@ def test_comparing_other_queries_is_refused(toys: Workspace) -> None:
 
     with pytest.raises(InvalidInput, match="other queries"):
         compare(on_test, on_validation)
+
+
+def test_a_run_file_measures_as_what_it_was_written_from(toys: Workspace, tmp_path: Path) -> None:
+    ours = evaluate(toys, COLLECTION, record=False)
+    write_run(ours.scores.run, tmp_path / "run.trec")
+
+    theirs = score_foreign_run(toys, COLLECTION, read_run(tmp_path / "run.trec"))
+
+    assert theirs.metrics == ours.scores.metrics
+    assert compare_scores("ours", ours.scores, "theirs", theirs).differences["MAP"].p_value == 1
+
+
+def test_evaluating_needs_no_torch() -> None:
+    code = "import sys, evaluation.evaluate; assert not {'torch', 'grpc', 'scipy'} & set(sys.modules)"
+
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_same_evaluation_twice_is_the_same(toys: Workspace) -> None:
