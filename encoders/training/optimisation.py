@@ -30,6 +30,7 @@ class LoopConfig:
     optimizer: OptimizerKind = "adamw"
     scheduler: SchedulerKind = "cosine"
     betas: tuple[float, float] = (0.9, 0.98)  # a short second memory: the stages have few steps
+    row_betas: tuple[float, float] = (0.0, 0.98)  # of word tables: a momentum would only ever see one step
     weight_decay: float = 0.0
     warmup_steps: int = 10
     clip_norm: float = 1.0  # 0 = no clipping
@@ -101,7 +102,7 @@ def make_optimizers(model: nn.Module, config: LoopConfig) -> list[torch.optim.Op
         return made
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     made += [kind(dense, lr=config.learning_rate, betas=config.betas, fused=True)] if dense else []
-    made += [RowAdam(tables, lr=config.learning_rate, betas=config.betas)] if tables else []
+    made += [RowAdam(tables, lr=config.learning_rate, betas=config.row_betas)] if tables else []
     return made
 
 

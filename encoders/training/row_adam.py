@@ -34,15 +34,18 @@ class RowAdam(Optimizer):
         state = self.state[table]
         if not state:
             state["step"] = torch.tensor(0.0)
-            state["first"] = torch.zeros_like(table)
+            if group["betas"][0]:
+                state["first"] = torch.zeros_like(table)
             state["second"] = torch.zeros_like(table)
         state["step"] += 1
         beta1, beta2 = group["betas"]
         step = float(state["step"])
         rows, values = gradient.indices()[0], gradient.values()
-        first = state["first"].index_select(0, rows).lerp_(values, 1 - beta1)
+        first = values
+        if beta1:
+            first = state["first"].index_select(0, rows).lerp_(values, 1 - beta1)
+            state["first"].index_copy_(0, rows, first)
         second = state["second"].index_select(0, rows).mul_(beta2).addcmul_(values, values, value=1 - beta2)
-        state["first"].index_copy_(0, rows, first)
         state["second"].index_copy_(0, rows, second)
         spread = second.div_(1 - beta2**step).sqrt_().add_(group["eps"])
-        table.index_add_(0, rows, first.div_(spread), alpha=-group["lr"] / (1 - beta1**step))
+        table.index_add_(0, rows, first / spread, alpha=-group["lr"] / (1 - beta1**step))

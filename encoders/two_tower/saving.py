@@ -12,7 +12,7 @@ from safetensors.numpy import save
 from encoders.artifacts import write_model
 from encoders.card import EncoderCard
 from encoders.two_tower.architecture import KIND, Side
-from encoders.two_tower.served import TENSORS_FILE
+from encoders.two_tower.text_encoder import TENSORS_FILE
 from encoders.two_tower.towers import MlpTower, TwoTower
 from encoders.two_tower.vocabulary import VOCABULARY_FILE, Vocabulary
 from encoders.two_tower.words import SPLITTER

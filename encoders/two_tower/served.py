@@ -1,6 +1,5 @@
 """The `mlp` tower in numpy: what the server runs. Imports neither torch nor anything else heavy."""
 
-from collections.abc import Sequence
 from itertools import accumulate, chain
 from pathlib import Path
 
@@ -10,14 +9,9 @@ from numpy.typing import NDArray
 from encoders.card import EncoderCard
 from encoders.tensors import map_tensors
 from encoders.two_tower.architecture import SIDES, Architecture, Side
-from encoders.two_tower.texts import texts_of
-from encoders.two_tower.vocabulary import VOCABULARY_FILE, Vocabulary
-from encoders.two_tower.words import is_longer
-from encoders.vectors import unit_rows
-from retrieval.content import Content
+from encoders.two_tower.text_encoder import TENSORS_FILE, TextEncoder
 from retrieval.errors import IncompatibleModel
 
-TENSORS_FILE = "tower.safetensors"
 _BLOCK_ROWS = 32_768  # table rows gathered at a time: bounds memory, and stays within the cache
 
 
@@ -61,7 +55,7 @@ class _Tower:
         return result
 
 
-class MlpEncoder:
+class MlpEncoder(TextEncoder):
     """A two-tower encoder of kind `mlp`. Threads may share it.
 
     A text's vector does not depend on the batch but for the order in which the matrix product adds:
@@ -75,40 +69,13 @@ class MlpEncoder:
             CorruptArtifact: if a file is not what it claims.
             IncompatibleModel: if the tensors do not fit the card.
         """
-        self._card = card
-        shape = Architecture.from_card(card.architecture)
-        self._vocabulary = Vocabulary.read(folder / VOCABULARY_FILE)
-        if len(self._vocabulary) != shape.rows or card.dims != shape.dims:
-            raise IncompatibleModel(
-                f"the card promises {shape.rows} words, the vocabulary has {len(self._vocabulary)}"
-            )
+        super().__init__(card, folder)
         tensors = map_tensors(folder / TENSORS_FILE)
-        self._towers = {side: _Tower(tensors, side, shape) for side in SIDES}
+        self._towers = {side: _Tower(tensors, side, self._shape) for side in SIDES}
 
-    @property
-    def card(self) -> EncoderCard:
-        """What identifies this encoder version."""
-        return self._card
-
-    def encode_queries(self, contents: Sequence[Content]) -> NDArray[np.float32]:
-        """Encode queries, as `Encoder` says."""
-        return self._encode("query", contents)
-
-    def encode_items(self, contents: Sequence[Content]) -> NDArray[np.float32]:
-        """Encode items, as `Encoder` says."""
-        return self._encode("item", contents)
-
-    def truncates(self, contents: Sequence[Content]) -> list[bool]:
-        """Tell which texts are longer than the card's `max_words`."""
-        return [is_longer(content.text, self._card.max_words) for content in contents]
-
-    def _encode(self, side: Side, contents: Sequence[Content]) -> NDArray[np.float32]:
-        limit, vocabulary = self._card.max_words, self._vocabulary
-        rows = [vocabulary.text_rows(text, limit) for text in texts_of(self._card, contents)]
+    def _encode(self, side: Side, texts: list[list[int]]) -> NDArray[np.float32]:
         tower = self._towers[side]
-        if len(rows) == 1:
-            return unit_rows(tower.encode_one(rows[0]))
-        return unit_rows(tower.encode(rows))
+        return tower.encode_one(texts[0]) if len(texts) == 1 else tower.encode(texts)
 
 
 def _blocks(lengths: list[int], size: int) -> list[tuple[int, int]]:

@@ -1,0 +1,131 @@
+"""Searching for a better configuration with Optuna, on validation queries only."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from encoders.card import EncoderCard
+from encoders.training.config import TwoTowerConfig
+from encoders.training.data import read_training_data
+from encoders.training.events import EpochDone, Event, OnEvent, ignore
+from encoders.training.fit import Neighbours, Training, fit
+from encoders.training.two_tower import train_two_tower
+from retrieval.errors import EncoderFault, InvalidTrainingData, MissingExtra
+from retrieval.workspace import Workspace
+
+WATCHED = "validation.MRR@10"
+HIDDEN = (128, 256, 384, 512, 640, 768)  # the seed's range
+BATCHES = (128, 256, 512, 1024)
+_PRUNED_AFTER = 4  # trials that every sweep finishes, to compare the others with
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One configuration that was tried."""
+
+    number: int
+    changed: Mapping[str, Any]  # what differs from the sweep's own configuration
+    score: float | None  # None: it was given up
+    best_score: float | None
+
+
+def sweep_two_tower(
+    ws: Workspace,
+    collection: str,
+    config: TwoTowerConfig,
+    *,
+    name: str,
+    trials: int,
+    neighbours: Neighbours | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+    on_progress: OnEvent = ignore,
+) -> EncoderCard:
+    """Try configurations, then train the best one and register it.
+
+    Trials are kept on disk: interrupted, the same call goes on where it was.
+
+    Raises:
+        InvalidTrainingData: if the data cannot be trained on, or has too few queries to compare on.
+        MissingExtra: if Optuna is not installed.
+    """
+    try:
+        import optuna
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+    except ImportError as error:
+        raise MissingExtra("a sweep", "train") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    data = replace(read_training_data(ws, collection, skip_missing=config.skip_missing), test=())
+    if not data.validation:
+        raise InvalidTrainingData(f"collection {collection!r} has no validation queries to compare trials on")
+    spec = json.dumps([config.record(), data.digest], sort_keys=True)
+    folder = ws.models / name / f".sweep-{hashlib.sha256(spec.encode()).hexdigest()[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),
+        study_name="sweep",
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=_PRUNED_AFTER),
+        load_if_exists=True,
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        changed = suggest(trial, config)
+
+        def watch(event: Event) -> None:
+            on_progress(event)
+            if isinstance(event, EpochDone) and event.stage == "questions":
+                trial.report(event.metrics.get("MRR@10", 0.0), event.epoch)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+
+        work = folder / f"trial-{trial.number}"
+        training = Training(data, replace(config, **changed), work, watch, neighbours)
+        try:
+            fit(training)
+        except EncoderFault as error:  # it diverged: a bad configuration, not a bad sweep
+            raise optuna.TrialPruned from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return training.metrics[WATCHED]
+
+    def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        done = [t.value for t in study.trials if t.value is not None]
+        on_trial(Trial(trial.number, trial.params, trial.value, max(done, default=None)))
+
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    study.optimize(objective, n_trials=max(0, trials - len(finished)), callbacks=[tell])
+    best = study.best_params if any(t.value is not None for t in study.trials) else {}
+    card = train_two_tower(
+        ws,
+        collection,
+        replace(config, **best),
+        name=name,
+        neighbours=neighbours,
+        on_progress=on_progress,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    return card
+
+
+def suggest(trial: Any, config: TwoTowerConfig) -> dict[str, Any]:
+    """Choose what a trial changes, within the seed's ranges; a loss is only asked for what it reads."""
+    changed = {
+        "hidden_dims": trial.suggest_categorical(
+            "hidden_dims", (0, *HIDDEN) if config.tower == "mlp" else HIDDEN
+        ),
+        "dropout": trial.suggest_float("dropout", 0.0, 0.5),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", BATCHES),
+    }
+    if config.tower != "mlp":
+        changed["layers"] = trial.suggest_int("layers", 1, 4)
+    if config.loss == "contrastive":
+        changed["temperature"] = trial.suggest_float("temperature", 0.02, 0.2, log=True)
+    else:
+        changed["margin"] = trial.suggest_float("margin", 0.05, 0.5)
+    return changed
