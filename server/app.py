@@ -162,7 +162,7 @@ class Server:
         """Take no more calls, finish those that run, and release everything."""
         log("stopping", in_flight=self.gate.in_flight)
         await self.health.close()
-        finished = await self.gate.close(self._config.shutdown_grace_s)
+        finished = await self.gate.close(self._config.shutdown_grace_s, self._config.shutdown_quiet_s)
         await self._grpc.stop(1.0 if finished else 0.0)
         if self._watcher is not None:
             self._watcher.cancel()

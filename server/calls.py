@@ -29,7 +29,6 @@ UnaryMethod: TypeAlias = Callable[[RequestT, Context], Awaitable[Answer]]
 StreamMethod: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Answer]]
 
 
-_QUIET_S = 0.1
 _LINGER_S = 1.0
 
 
@@ -61,10 +60,10 @@ class Gate:
         if not self.in_flight:
             self._idle.set()
 
-    async def close(self, grace_s: float) -> bool:
+    async def close(self, grace_s: float, quiet_s: float) -> bool:
         """Let no more in, and wait for those inside; tell whether all left within the grace.
 
-        Then wait until no call has come for a moment, at most a second: the library answers a call that
+        Then wait until no call has come for `quiet_s`, at most a second: the library answers a call that
         comes while it shuts down with CANCELLED, which no client retries; we say UNAVAILABLE.
         """
         self.closing.set()
@@ -74,8 +73,8 @@ class Gate:
         except TimeoutError:
             return False
         latest = time.monotonic() + _LINGER_S
-        while time.monotonic() < min(latest, self._last_refused + _QUIET_S):
-            await asyncio.sleep(_QUIET_S / 5)
+        while time.monotonic() < min(latest, self._last_refused + quiet_s):
+            await asyncio.sleep(quiet_s / 5)
         return True
 
 

@@ -18,13 +18,13 @@ class ServerConfig:
     insecure: bool = False  # serve in clear beyond loopback
     reflection: bool = True
     shutdown_grace_s: float = 10.0  # time running calls get to finish
+    shutdown_quiet_s: float = 0.1  # time without a call after which a stopping server closes its port
     watch_interval_s: float = 0.25  # how soon a version that another process promoted is noticed
     max_queued_searches: int = 4096  # per collection, waiting or being answered
     max_queued_tasks: int = 256  # writes, reads and encodings, each, waiting or running
     max_batch: int = 64  # queries answered together
     search_threads: int = 0  # that a large batch is spread over; 0 = one per core
     max_request_bytes: int = 16 << 20
-    max_connections_age_s: int = 0  # 0 = no limit
     max_catch_up_segments: int = 20_000  # unencoded segments that the server encodes by itself
 
     def __post_init__(self) -> None:

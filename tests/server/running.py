@@ -134,7 +134,12 @@ def run_server(
     ws: Workspace, load_encoder: LoadEncoder = load_encoder_lazily, **settings: Any
 ) -> Iterator[Running]:
     """Run a server over a workspace until the generator is closed."""
-    values = {"port": 0, "shutdown_grace_s": 2.0, "watch_interval_s": 0.05} | settings
+    values = {
+        "port": 0,
+        "shutdown_grace_s": 2.0,
+        "shutdown_quiet_s": 0.0,
+        "watch_interval_s": 0.05,
+    } | settings
     config = ServerConfig(workspace=ws.root, **values)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -13,7 +13,7 @@ from encoders.card import EncoderCard
 from encoders.encoder import Encoder
 from encoders.loading import load_encoder
 from encoders.two_tower.architecture import KIND, Architecture
-from encoders.two_tower.served import TENSORS_FILE
+from encoders.two_tower.text_encoder import TENSORS_FILE
 from encoders.two_tower.vocabulary import PADDING, UNKNOWN, VOCABULARY_FILE, Vocabulary
 from encoders.two_tower.words import SPLITTER
 from retrieval.collections import create_collection
