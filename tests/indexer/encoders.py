@@ -9,7 +9,7 @@ from safetensors.numpy import save
 from encoders.artifacts import write_model
 from encoders.card import EncoderCard
 from encoders.two_tower.architecture import KIND, Architecture
-from encoders.two_tower.served import TENSORS_FILE
+from encoders.two_tower.text_encoder import TENSORS_FILE
 from encoders.two_tower.vocabulary import PADDING, UNKNOWN, VOCABULARY_FILE, Vocabulary
 from encoders.two_tower.words import SPLITTER
 from retrieval.registry import ModelRow, model_folder, next_model_version, register_model
