@@ -119,10 +119,13 @@ def _extras(hit: Hit) -> bytes:
 
 
 def _explanation(explanation: Mapping[str, Any]) -> pb.Explanation:
-    known = pb.Explanation.DESCRIPTOR.fields_by_name
-    return pb.Explanation(
-        **{name: value for name, value in explanation.items() if name in known and value is not None}
-    )
+    plan, cosine = explanation["plan"], explanation["cosine"]
+    source = "exact" if plan.startswith("exact") else "index"
+    if explanation["fresh"]:
+        source = "fresh"
+    if cosine is None:
+        source = "lexical"
+    return pb.Explanation(source=source, plan=plan, dense_score=cosine, lexical_score=explanation.get("bm25"))
 
 
 _RESULTS = pb.BatchSearchResponse.RESULTS_FIELD_NUMBER

@@ -1,3 +1,5 @@
+import gc
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -5,6 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeAlias
 
+import psutil
+import pytest
 from grpc import StatusCode
 
 from protos.twinspire.v1 import collections_pb2, content_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
@@ -277,3 +281,23 @@ def test_a_large_batch_is_spread_and_put_together_in_order(running: Running) -> 
     answer = running.search.BatchSearch(search_pb2.BatchSearchRequest(requests=requests), timeout=TIMEOUT_S)
 
     assert [result.response.hits[0].id for result in answer.results] == words
+
+
+@pytest.mark.slow
+def test_fifty_swaps_leave_memory_and_threads_as_they_were(running: Running) -> None:
+    versions = [describe(running).live_version, second_version(running.ws)]
+
+    def swap(times: int) -> tuple[int, int]:
+        for at in range(times):
+            set_live(running, versions[(at + 1) % 2], versions[at % 2])
+            running.find("north")
+        until(lambda: threading.active_count() <= threads)
+        gc.collect()
+        return psutil.Process().memory_info().rss, psutil.Process().num_fds()
+
+    threads = threading.active_count() + 4
+    before, files_before = swap(10)
+    after, files_after = swap(50)
+
+    assert after - before < 8 << 20
+    assert files_after <= files_before + 4

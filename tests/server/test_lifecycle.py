@@ -160,6 +160,7 @@ def test_an_idle_stream_does_not_hold_up_the_end(start: Start) -> None:
     assert served.end() == 0
 
 
+@pytest.mark.slow
 def test_a_second_sigterm_ends_at_once(start: Start, tmp_path: Path) -> None:
     import sqlite3
 
@@ -215,6 +216,7 @@ def test_acknowledged_upserts_survive_kill_nine(start: Start) -> None:
     assert set(acknowledged) <= {hit.id for hit in found.hits}
 
 
+@pytest.mark.slow
 def test_a_taken_port_is_told_plainly(start: Start, tmp_path: Path) -> None:
     port = start().port
     program = PROGRAM.replace("port=0", f"port={port}")
@@ -231,6 +233,7 @@ def test_a_taken_port_is_told_plainly(start: Start, tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}" in second.stderr
 
 
+@pytest.mark.slow
 def test_logs_are_json_without_query_text(start: Start, tmp_path: Path) -> None:
     import json
 

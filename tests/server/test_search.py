@@ -1,10 +1,13 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from google.protobuf import field_mask_pb2
 
-from protos.twinspire.v1 import content_pb2, filters_pb2, search_pb2
+from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
 from server.local import LocalSearch
 from tests.server.running import TIMEOUT_S, Running
-from tests.server.workspaces import COLLECTION, direction
+from tests.server.workspaces import COLLECTION, direction, make_workspace
 
 
 def vector(word: str) -> content_pb2.DenseVector:
@@ -159,3 +162,39 @@ def test_searching_in_process_gives_the_servers_answer(shared: Running) -> None:
         answer = local.search(request)
 
     assert answer.hits == shared.search.Search(request, timeout=TIMEOUT_S).hits
+
+
+def test_an_explained_hit_says_how_it_was_found(shared: Running) -> None:
+    (hit,) = shared.find("north", limit=1, explain=True).hits
+
+    assert hit.explanation.source == "exact"
+    assert hit.explanation.dense_score == pytest.approx(1.0)
+    assert hit.explanation.plan
+
+
+def test_an_explained_hybrid_hit_tells_both_scores(shared: Running) -> None:
+    query = search_pb2.Query(hybrid=search_pb2.HybridQuery(text="north"))
+
+    (hit,) = shared.find(query=query, limit=1, explain=True).hits
+
+    assert hit.explanation.lexical_score > 0
+    assert hit.explanation.dense_score == pytest.approx(1.0)
+
+
+def test_an_unexplained_hit_says_nothing_of_it(shared: Running) -> None:
+    assert not shared.find("north", limit=1).hits[0].HasField("explanation")
+
+
+def test_a_span_is_told_for_a_part_of_a_long_item(
+    tmp_path: Path, start_server: Callable[..., Running]
+) -> None:
+    with make_workspace(tmp_path / "short", max_words=4) as ws:
+        running = start_server(ws)
+        text = "up up up up. down down down down. far far far far."
+        running.upsert(items_pb2.Item(id="long", text=text))
+
+        hits = {hit.id: hit for hit in running.find("far", limit=3).hits}
+
+    span = hits["long"].span
+    assert "far" in text[int(span.start) : int(span.end)]
+    assert not hits["far"].HasField("span")
