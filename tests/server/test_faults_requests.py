@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any, TypeAlias
 
 import grpc
@@ -346,3 +347,21 @@ def test_no_status_holds_a_path(shared: Running, fails: Fails) -> None:
 
     assert str(shared.ws.root) not in failure.message
     assert failure.code == StatusCode.NOT_FOUND
+
+
+def test_bytes_that_were_tampered_with_never_get_an_internal_error(shared: Running) -> None:
+    exists = filters_pb2.Condition(exists=filters_pb2.Exists(attribute="length"))
+    whole = request(filter=filters_pb2.Filter(must=[exists] * 3), limit=3, explain=True).SerializeToString()
+    random = Random(0)
+    allowed = {StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.UNIMPLEMENTED}
+    allowed |= {StatusCode.FAILED_PRECONDITION, StatusCode.PERMISSION_DENIED}
+    codes = set()
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(random.randint(1, 4)):
+            data[random.randrange(len(data))] = random.randrange(256)
+        try:
+            shared.raw("SearchService/Search", bytes(data))
+        except grpc.RpcError as error:
+            codes.add(error.code())
+    assert codes <= allowed
