@@ -141,6 +141,8 @@ def positions_of(all_keys: Keys, keys: Keys) -> NDArray[np.int64]:
     """Find where keys stand in `all_keys`, leaving out those that are not there; both ascending."""
     if not len(all_keys) or not len(keys):
         return np.empty(0, dtype=np.int64)
+    if len(all_keys) < len(keys):
+        return np.flatnonzero(holds(keys, all_keys))
     positions = np.searchsorted(all_keys, keys)
     positions[positions == len(all_keys)] = 0
     kept: NDArray[np.int64] = positions[all_keys[positions] == keys]

@@ -24,7 +24,7 @@ class IndexParameters:
     kind: str = "hnsw"
     storage: str = "f16"
     m: int = 32  # HNSW: links per vector and level
-    ef_construction: int = 64  # HNSW: how hard the build looks for neighbours
+    ef_construction: int = 128  # HNSW: how hard the build looks for neighbours
     nlist: int = 0  # IVF: number of lists
     effort: int = 0  # HNSW: ef; IVF: lists probed; 0 = not measured yet
     recall_target: float = 0.95

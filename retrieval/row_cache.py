@@ -29,6 +29,11 @@ class Row(NamedTuple):
     span: tuple[float, float] | None
 
 
+def name_of(filter: Filter) -> str:
+    """Return a text that differs for filters of different meaning: 1 and true are equal, but not alike."""
+    return repr(filter)
+
+
 class ChangeWatch:
     """Notices that the database changed, whoever changed it, for the price of a pragma."""
 
@@ -62,7 +67,7 @@ class RowCache:
         self.generation = -1  # grows with each change of the database that was noticed
         self._rows: dict[int, Row | None] = {}
         self._bytes = 0
-        self._selections: OrderedDict[Filter, FilterSelection] = OrderedDict()
+        self._selections: OrderedDict[str, FilterSelection] = OrderedDict()
         self._lock = threading.Lock()
 
     def refresh(self) -> None:
@@ -105,15 +110,16 @@ class RowCache:
         Raises:
             InvalidFilter: if the filter is malformed or too large.
         """
+        name = name_of(filter)
         with self._lock:
-            known = self._selections.get(filter)
+            known = self._selections.get(name)
             if known is not None:
-                self._selections.move_to_end(filter)
+                self._selections.move_to_end(name)
                 return known
             selections = self._selections
         made = FilterSelection(self._ws, self._collection, filter)
         with self._lock:
-            selections[filter] = made
+            selections[name] = made
             if len(selections) > MAX_CACHED_FILTERS:
                 selections.popitem(last=False)
         return made

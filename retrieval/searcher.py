@@ -9,16 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.embeddings import embeddings_of
-from retrieval.errors import (
-    DimensionMismatch,
-    InvalidInput,
-    InvalidLimit,
-    NonFiniteVector,
-    TwinspireError,
-    ZeroVector,
-)
+from retrieval.errors import TwinspireError
 from retrieval.exact_index import SCORE_DECIMALS, holds
-from retrieval.filter_sql import validate_filter
 from retrieval.filters import Filter
 from retrieval.fresh_vectors import FreshVectors
 from retrieval.fusion import MIN_DEPTH, LearnedFusion
@@ -27,12 +19,11 @@ from retrieval.hybrid import fuse_sides, gather_sides
 from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
 from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
-from retrieval.row_cache import RowCache
-from retrieval.search import MAX_LIMIT, Hit, ScoreKind, SearchResult, VectorQuery
+from retrieval.query_checks import fault_of
+from retrieval.row_cache import RowCache, name_of
+from retrieval.search import Hit, ScoreKind, SearchResult, VectorQuery
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
-
-UNIT_TOLERANCE = 1e-3
 
 # Neighbours fetched beyond the limit, for those that turn out to be deleted or of an item already shown.
 SPARE = 2
@@ -139,7 +130,7 @@ class Searcher:
         outcomes: list[SearchResult | TwinspireError] = []
         tasks: list[_Task] = []
         for place, query in enumerate(queries):
-            fault = self._fault(query)
+            fault = fault_of(query, self.manifest.dims)
             if fault is None:
                 tasks.append(_Task(place, query, _first_fetch(query), _NOTHING_YET))
                 outcomes.append(_NO_ANSWER)
@@ -154,34 +145,17 @@ class Searcher:
             outcomes[task.place] = SearchResult(shown, kind, search_ms, fetch_ms)
         return outcomes
 
-    def _fault(self, query: VectorQuery) -> TwinspireError | None:
-        vector = query.vector
-        if vector.shape != (self.manifest.dims,):
-            return DimensionMismatch(self.manifest.dims, vector.size)
-        length = float(vector.dot(vector))
-        if not -2 * UNIT_TOLERANCE < length - 1 < 2 * UNIT_TOLERANCE:
-            return _length_fault(length)
-        if not 1 <= query.limit <= MAX_LIMIT:
-            return InvalidLimit(query.limit, MAX_LIMIT)
-        if query.filter is not None:
-            try:
-                validate_filter(query.filter)
-            except TwinspireError as error:
-                return error
-        return None
-
     def _find(self, tasks: Sequence[_Task]) -> None:
         """Fill in the candidates, by one search of the index for all queries that may share it."""
-        groups: dict[tuple[Filter | None, int, bool, bool], list[_Task]] = {}
+        groups: dict[tuple[str, int, bool, bool], list[_Task]] = {}
         for task in tasks:
-            params = task.query.params
-            group = (task.query.filter, params.effort, params.exact, bool(task.query.lexical_text))
+            query, params = task.query, task.query.params
+            filter_name = "" if query.filter is None else name_of(query.filter)
+            group = (filter_name, params.effort, params.exact, bool(query.lexical_text))
             groups.setdefault(group, []).append(task)
-        for (filter, effort, exact, hybrid), members in groups.items():
-            if hybrid:
-                self._find_hybrid(members, filter, effort, exact)
-            else:
-                self._find_nearest(members, filter, effort, exact)
+        for (_, effort, exact, hybrid), members in groups.items():
+            find = self._find_hybrid if hybrid else self._find_nearest
+            find(members, members[0].query.filter, effort, exact)
 
     def _find_nearest(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
         fetch = max(task.fetch for task in tasks)
@@ -283,15 +257,6 @@ class Searcher:
             self._find(again)
             waiting = again
         return [shown[task.place] for task in tasks]
-
-
-def _length_fault(squared: float) -> TwinspireError:
-    """Tell what is wrong with a vector that is not of length 1."""
-    if not math.isfinite(squared):
-        return NonFiniteVector()
-    if squared == 0:
-        return ZeroVector()
-    return InvalidInput(f"vector: expected length 1, got {squared**0.5:.4f}", field="vector")
 
 
 def _first_fetch(query: VectorQuery) -> int:

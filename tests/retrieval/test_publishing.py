@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,31 @@ def test_the_loser_of_two_publishers_is_told(workspace: Workspace) -> None:
     with pytest.raises(VersionMoved, match=f"expected live version {first}, found {second}"):
         promote(workspace, "c", third, expected=first)
     assert live_version(workspace, "c") == second
+
+
+def test_of_many_publishers_at_once_one_wins(workspace: Workspace) -> None:
+    first, *others = (publish_some(workspace, seed=seed) for seed in range(6))
+    promote(workspace, "c", first)
+
+    def outcome(version: str) -> str:
+        try:
+            promote(workspace, "c", version, expected=first)
+        except VersionMoved:
+            return "moved"
+        return version
+
+    with ThreadPoolExecutor(5) as pool:
+        outcomes = list(pool.map(outcome, others))
+
+    assert sorted(outcomes)[1:] == ["moved"] * 4
+    assert live_version(workspace, "c") == min(outcomes)
+
+
+def test_publishers_at_once_get_different_numbers(workspace: Workspace) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        versions = list(pool.map(lambda seed: publish_some(workspace, seed=seed), range(8)))
+
+    assert sorted(version.split("-")[0] for version in versions) == [f"{n:06d}" for n in range(1, 9)]
 
 
 def test_an_unknown_version_cannot_be_promoted(workspace: Workspace) -> None:

@@ -179,6 +179,15 @@ def test_one_bad_query_fails_alone(workspace: Workspace) -> None:
         ({"vector": East, "limit": -1}, InvalidLimit),
         ({"vector": East, "limit": 1001}, InvalidLimit),
         ({"vector": East, "filter": Filter(must=(Match("", ("x",)),))}, InvalidFilter),
+        ({"vector": East, "score_threshold": float("nan")}, InvalidInput),
+        ({"vector": East, "params": SearchParams(effort=-1)}, InvalidInput),
+        ({"vector": East, "params": SearchParams(effort=1 << 30)}, InvalidInput),
+        ({"vector": East, "params": SearchParams(oversampling=float("inf"))}, InvalidInput),
+        ({"vector": East, "params": SearchParams(oversampling=float("nan"))}, InvalidInput),
+        ({"vector": East, "diversity": Diversity(weight=1.1)}, InvalidInput),
+        ({"vector": East, "diversity": Diversity(candidates=-1)}, InvalidInput),
+        ({"vector": East, "lexical_text": "x", "fusion": LinearFusion(alpha=2)}, InvalidInput),
+        ({"vector": East, "lexical_text": "x", "fusion": RrfFusion(k=float("nan"))}, InvalidInput),
     ],
 )
 def test_a_bad_query_is_refused(
@@ -348,6 +357,20 @@ def test_a_filter_sees_changes(workspace: Workspace) -> None:
     put(workspace, "a", text="hello", kind="y")
 
     assert ids(ask(searcher, East, filter=only_x)) == []
+
+
+def test_filters_on_one_and_on_true_are_different(workspace: Workspace) -> None:
+    put(workspace, "number", flag=1)
+    put(workspace, "truth", flag=True)
+    searcher = build(workspace)
+    filters = [Filter(must=(Match("flag", (value,)),)) for value in (1, True)]
+
+    together = searcher.search([VectorQuery(vector=East, filter=filter) for filter in filters])
+
+    assert [ids(outcome) for outcome in together if isinstance(outcome, SearchResult)] == [
+        ["number"],
+        ["truth"],
+    ]
 
 
 def test_a_filter_that_matches_nothing_gives_no_hits(workspace: Workspace, kind: str) -> None:
