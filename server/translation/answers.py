@@ -120,10 +120,8 @@ def _extras(hit: Hit) -> bytes:
 
 def _explanation(explanation: Mapping[str, Any]) -> pb.Explanation:
     plan, cosine = explanation["plan"], explanation["cosine"]
-    source = "exact" if plan.startswith("exact") else "index"
-    if explanation["fresh"]:
-        source = "fresh"
-    if cosine is None:
+    source = "fresh" if explanation["fresh"] else "index"
+    if cosine is None:  # BM25 alone found it
         source = "lexical"
     return pb.Explanation(source=source, plan=plan, dense_score=cosine, lexical_score=explanation.get("bm25"))
 

@@ -167,7 +167,7 @@ def test_searching_in_process_gives_the_servers_answer(shared: Running) -> None:
 def test_an_explained_hit_says_how_it_was_found(shared: Running) -> None:
     (hit,) = shared.find("north", limit=1, explain=True).hits
 
-    assert hit.explanation.source == "exact"
+    assert hit.explanation.source == "index"
     assert hit.explanation.dense_score == pytest.approx(1.0)
     assert hit.explanation.plan
 

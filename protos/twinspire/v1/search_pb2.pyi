@@ -78,7 +78,7 @@ class SearchRequest(_message.Message):
     index_version: _builtins.str
     """Empty: the live version."""
     experiment_key: _builtins.str
-    """The sticky unit of an A/B experiment."""
+    """The sticky unit of an A/B experiment. Without a running one it changes nothing."""
     explain: _builtins.bool
     calibrate: _builtins.bool
     """Fill SearchResponse.threshold and Hit.relevance. UNIMPLEMENTED without a calibrated detector."""
@@ -601,7 +601,7 @@ class Explanation(_message.Message):
     LEXICAL_RANK_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """"index", "exact", "fresh" or "lexical": where the hit was found."""
+    """Where the hit was found: "index", "fresh" (beside it, not built in yet) or "lexical" (by BM25 alone)."""
     plan: _builtins.str
     """What the planner chose for a filtered search, and how many segments match."""
     matching_segments: _builtins.int
