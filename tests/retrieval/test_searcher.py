@@ -17,6 +17,7 @@ from retrieval.errors import (
     ZeroVector,
 )
 from retrieval.filters import Filter, HasId, Match, Range
+from retrieval.fusion import LearnedFusion
 from retrieval.index import Keys, Vectors
 from retrieval.items import Item, delete_items, upsert_items
 from retrieval.publishing import open_index
@@ -31,6 +32,7 @@ from retrieval.search import (
 )
 from retrieval.searcher import Searcher
 from retrieval.segments import parse_chunking, pending_segments
+from retrieval.text_search import lexical_search
 from retrieval.workspace import Workspace
 from tests.retrieval.index_versions import publish_vectors, unit_rows
 
@@ -473,6 +475,32 @@ def test_each_fusion_puts_first_what_both_sides_prefer(
         put(workspace, id, text=f"{id} thing", embed=spread(places))
 
     assert ids(ask(build(workspace), East, lexical_text="apple", fusion=fusion))[0] == "apple"
+
+
+def test_weight_zero_gives_the_order_of_bm25(workspace: Workspace) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(12)]
+    put_items(workspace, [Item(f"{n:02}", text=" ".join(rng.choice(words, 6))) for n in range(60)])
+    searcher = build(workspace)
+    searcher.fusion = LearnedFusion(0.0)
+
+    for text in ("w1", "w2 w3", "w4 w5 w6 w7"):
+        expected = [id for _, id, _ in lexical_search(workspace, "c", text, 10)]
+        assert ids(ask(searcher, East, lexical_text=text)) == expected
+
+
+def test_words_score_the_same_in_a_large_batch_as_alone(workspace: Workspace) -> None:
+    rng = np.random.default_rng(0)
+    words = [f"w{n}" for n in range(12)]
+    put_items(workspace, [Item(f"{n:02}", text=" ".join(rng.choice(words, 6))) for n in range(60)])
+    queries = [VectorQuery(vector=East, lexical_text=" ".join(rng.choice(words, 3))) for _ in range(40)]
+
+    alone = [ask(build(workspace), East, lexical_text=query.lexical_text) for query in queries[:5]]
+    batch = build(workspace).search(queries)[:5]
+
+    for one, many in zip(alone, batch, strict=True):
+        assert isinstance(many, SearchResult)
+        assert ids(one) == ids(many)
 
 
 def test_a_hybrid_search_obeys_filter_limit_and_exclusions(workspace: Workspace) -> None:
