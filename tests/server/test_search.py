@@ -5,9 +5,15 @@ import pytest
 from google.protobuf import field_mask_pb2
 
 from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
+from retrieval.collections import create_collection
+from retrieval.errors import CollectionNotFound
+from retrieval.item_writes import upsert_items
+from retrieval.items import Item
+from retrieval.publishing import promote
 from server.local import LocalSearch
 from tests.server.running import TIMEOUT_S, Running
-from tests.server.workspaces import COLLECTION, direction, make_workspace
+from tests.server.test_pipeline import until
+from tests.server.workspaces import COLLECTION, build_version, direction, make_workspace
 
 
 def vector(word: str) -> content_pb2.DenseVector:
@@ -198,3 +204,25 @@ def test_a_span_is_told_for_a_part_of_a_long_item(
     span = hits["long"].span
     assert "far" in text[int(span.start) : int(span.end)]
     assert not hits["far"].HasField("span")
+
+
+def test_one_batch_may_ask_several_collections(running: Running) -> None:
+    create_collection(running.ws, "second")
+    upsert_items(running.ws, "second", [Item("only", text="north")])
+    promote(running.ws, "second", build_version(running.ws, collection="second"))
+    until(lambda: "second" in running.server.live.served)
+    requests = [
+        search_pb2.SearchRequest(collection=name, query=search_pb2.Query(text="north"), limit=1)
+        for name in ("second", COLLECTION, "second")
+    ]
+
+    answer = running.search.BatchSearch(search_pb2.BatchSearchRequest(requests=requests), timeout=TIMEOUT_S)
+
+    assert [result.response.hits[0].id for result in answer.results] == ["only", "north", "only"]
+
+
+def test_a_search_in_process_of_an_unknown_collection_fails_as_the_servers_does(shared: Running) -> None:
+    request = search_pb2.SearchRequest(collection="nowhere", query=search_pb2.Query(text="north"))
+
+    with LocalSearch(shared.ws) as local, pytest.raises(CollectionNotFound):
+        local.search(request)
