@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2
+from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha import reflection
 
 from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
@@ -32,10 +33,25 @@ from server.server_service import ServerService
 from server.threads import use_one_thread_per_call
 from server.workers import Workers
 
-SERVICES = [
-    f"twinspire.v1.{name}"
-    for name in ("SearchService", "ItemService", "EncoderService", "CollectionService", "ServerService")
-]
+_FILES = (search_pb2, items_pb2, encoders_pb2, collections_pb2, server_pb2)
+
+
+def _services() -> list[Any]:
+    """List the descriptors of our services."""
+    return [service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()]
+
+
+def _handlers(calls: Calls, service: Any, servicer: object) -> dict[str, Any]:
+    """Make the handlers of a service: its method UpsertItems is answered by the servicer's upsert_items."""
+    handlers = {}
+    for method in service.methods:
+        answer = getattr(servicer, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
+        make = calls.both_streams if method.client_streaming else calls.unary
+        handlers[method.name] = make(method.name, GetMessageClass(method.input_type), answer)
+    return handlers
+
+
+SERVICES = [service.full_name for service in _services()]
 # Requests above our own limit and below this one get our status, with details; beyond, the library's.
 _LIBRARY_SLACK = 2
 # The connections of a client that opens too many streams wait, rather than the server.
@@ -69,69 +85,27 @@ class Server:
 
     def _add_handlers(self) -> None:
         calls = Calls(self.metrics, self.gate, self._config.max_request_bytes)
-        for service, methods in self._methods(calls).items():
-            self._grpc.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, methods),))
+        servicers = self._servicers()
+        for service in _services():
+            handlers = _handlers(calls, service, servicers[service.name])
+            self._grpc.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(service.full_name, handlers),)
+            )
+        self._grpc.add_generic_rpc_handlers((health_service.handler(calls, self.health),))
         if self._config.reflection:
             names = [*SERVICES, health_service.SERVICE, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(names, self._grpc)
         self._grpc.add_generic_rpc_handlers((UnknownMethods(calls),))
 
-    def _methods(self, calls: Calls) -> dict[str, dict[str, Any]]:
-        unary = calls.unary
+    def _servicers(self) -> dict[str, object]:
+        """Make what answers each of our services."""
         tokens = PageTokens(workspace_key(self._ws.root))
-        search = SearchService(self.live, self.metrics)
-        items = ItemService(self._ws, self.live, self._workers, self.metrics, tokens)
-        encoders = EncoderService(self._ws, self.live, self._encoders, self._workers)
-        collections = CollectionService(self._ws, self.live, self._workers)
-        server = ServerService(self._config, self.live)
         return {
-            "twinspire.v1.SearchService": {
-                "Search": unary("Search", search_pb2.SearchRequest, search.search),
-                "BatchSearch": unary("BatchSearch", search_pb2.BatchSearchRequest, search.batch_search),
-            },
-            "twinspire.v1.ItemService": {
-                "UpsertItems": calls.both_streams(
-                    "UpsertItems", items_pb2.UpsertItemsRequest, items.upsert_items
-                ),
-                "DeleteItems": unary("DeleteItems", items_pb2.DeleteItemsRequest, items.delete_items),
-                "GetItems": unary("GetItems", items_pb2.GetItemsRequest, items.get_items),
-                "ListItems": unary("ListItems", items_pb2.ListItemsRequest, items.list_items),
-                "CountItems": unary("CountItems", items_pb2.CountItemsRequest, items.count_items),
-            },
-            "twinspire.v1.EncoderService": {
-                "Encode": unary("Encode", encoders_pb2.EncodeRequest, encoders.encode),
-                "ListEncoders": unary(
-                    "ListEncoders", encoders_pb2.ListEncodersRequest, encoders.list_encoders
-                ),
-            },
-            "twinspire.v1.CollectionService": {
-                "ListCollections": unary(
-                    "ListCollections", collections_pb2.ListCollectionsRequest, collections.list_collections
-                ),
-                "GetCollection": unary(
-                    "GetCollection", collections_pb2.GetCollectionRequest, collections.get_collection
-                ),
-                "ListIndexVersions": unary(
-                    "ListIndexVersions",
-                    collections_pb2.ListIndexVersionsRequest,
-                    collections.list_index_versions,
-                ),
-                "SetLiveVersion": unary(
-                    "SetLiveVersion", collections_pb2.SetLiveVersionRequest, collections.set_live_version
-                ),
-            },
-            "twinspire.v1.ServerService": {
-                "GetServerInfo": unary(
-                    "GetServerInfo", server_pb2.GetServerInfoRequest, server.get_server_info
-                )
-            },
-            health_service.SERVICE: {
-                "Check": unary("Health.Check", health_pb2.HealthCheckRequest, self.health.check),
-                "List": unary("Health.List", health_pb2.HealthListRequest, self.health.list),
-                "Watch": calls.server_stream(
-                    "Health.Watch", health_pb2.HealthCheckRequest, self.health.watch
-                ),
-            },
+            "SearchService": SearchService(self.live, self.metrics),
+            "ItemService": ItemService(self._ws, self.live, self._workers, self.metrics, tokens),
+            "EncoderService": EncoderService(self._ws, self.live, self._encoders, self._workers),
+            "CollectionService": CollectionService(self._ws, self.live, self._workers),
+            "ServerService": ServerService(self._config, self.live),
         }
 
     async def start(self) -> None:
@@ -183,6 +157,7 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake: say so
+        ("grpc.max_connection_idle_ms", 15 * 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 from grpc_health.v1 import health_pb2
 
 from retrieval.errors import NotFound
-from server.calls import Context
+from server.calls import Calls, Context
 
 SERVICE = "grpc.health.v1.Health"
 SEARCH_SERVICE = "twinspire.v1.SearchService"
@@ -78,3 +79,14 @@ class Health:
         # The other services read and write the workspace, which needs no index.
         ready = self._serving if service in ("", SEARCH_SERVICE) else not self._closed
         return int(statuses.SERVING if ready else statuses.NOT_SERVING)
+
+
+def handler(calls: Calls, health: Health) -> grpc.GenericRpcHandler:
+    """Make the service's handler."""
+    methods = {
+        "Check": calls.unary("Health.Check", health_pb2.HealthCheckRequest, health.check),
+        "List": calls.unary("Health.List", health_pb2.HealthListRequest, health.list),
+        "Watch": calls.server_stream("Health.Watch", health_pb2.HealthCheckRequest, health.watch),
+    }
+    generic: grpc.GenericRpcHandler = grpc.method_handlers_generic_handler(SERVICE, methods)
+    return generic
