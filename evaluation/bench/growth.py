@@ -186,5 +186,5 @@ def growth_table(points: Sequence[GrowthPoint]) -> BenchTable:
         ("1,000 upserts durable, s", [f"{point.upsert_s:.2f}" for point in points]),
         ("  and found, s", [f"{point.found_s:.2f}" for point in points]),
     ]
-    columns = ["", *(f"{point.n:,} x {point.dims}" for point in points)]
+    columns = ["cost", *(f"{point.n:,} x {point.dims}" for point in points)]
     return BenchTable("Growth", columns, [[name, *values] for name, values in rows])

@@ -217,7 +217,7 @@ def _table(corpus: _Corpus, each: _Round, ratio: PairedRatio) -> BenchTable:
     told = ", ".join(f"{name} {value:.1f}" for name, value in stages.items() if value >= 0.05)
     return BenchTable(
         f"{count:,} items, {corpus.model.reference}; seconds are those of whole commands",
-        ["", "s", "items/s", ""],
+        ["step", "s", "items/s", "notes"],
         [
             row("import", each.imported.seconds, f"peak {each.imported.peak_rss_mb:.0f} MB"),
             row("import again, nothing new", each.imported_again.seconds),
