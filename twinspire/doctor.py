@@ -53,7 +53,11 @@ def examine(root: Path, target: str) -> Iterator[Check]:
         yield check_extra(extra)
     yield check_faiss()
     yield check_disk(root)
-    yield from check_workspace(root)
+    try:
+        yield from check_workspace(root)
+    except Exception as error:  # whatever is broken is what the doctor is there to tell
+        found = f"{type(error).__name__}: {error}"
+        yield Check("workspace contents", "failed", found, "this is a fault of ours: please report it")
     yield check_server(target)
 
 

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-LINE_EVERY_S = 5.0
+LINE_EVERY_S = 15.0
 
 
 class Stage(Protocol):

@@ -16,7 +16,8 @@ from twinspire.session import Session
 
 if TYPE_CHECKING:
     from encoders.card import EncoderCard
-    from encoders.training.two_tower import Neighbours
+    from encoders.training.fit import Neighbours
+    from encoders.training.sweep import Trial
 
 MINED_NEIGHBOURS = 30
 SHOWN_METRICS = ("MRR@10", "Recall@10")
@@ -85,6 +86,7 @@ def run_training(
 ) -> None:
     """Train, and print the model and its metrics."""
     from encoders.training.config import TwoTowerConfig
+    from encoders.training.sweep import sweep_two_tower
     from encoders.training.two_tower import train_two_tower
 
     session.on_interrupt = "Run the same command again: the training goes on from its last checkpoint."
@@ -92,17 +94,37 @@ def run_training(
     if "init" in settings:
         settings["init"] = word_vectors(settings["init"])
     config = TwoTowerConfig(**settings)
+    workspace = session.workspace()
     with ProgressDisplay() as progress, neighbours(session, collection, mine) as find:
-        card = train_two_tower(
-            session.workspace(),
-            collection,
-            config,
-            name=name,
-            neighbours=find,
-            on_progress=TrainingDisplay(progress) if is_first_process() else _ignore,
-        )
+        tell = TrainingDisplay(progress) if is_first_process() else _ignore
+        if sweep:
+            card = sweep_two_tower(
+                workspace,
+                collection,
+                config,
+                name=name,
+                trials=sweep,
+                neighbours=find,
+                on_trial=lambda trial: progress.line(trial_line(trial)),
+                on_progress=tell,
+            )
+        else:
+            card = train_two_tower(
+                workspace, collection, config, name=name, neighbours=find, on_progress=tell
+            )
     if is_first_process():
         show_card(card, collection, as_json=as_json)
+
+
+def trial_line(trial: "Trial") -> str:
+    """Describe one trial of a sweep."""
+    settings = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in trial.changed.items()
+    )
+    score = "given up" if trial.score is None else f"MRR@10 {trial.score:.4f}"
+    best = "" if trial.best_score is None else f" (best {trial.best_score:.4f})"
+    return f"  trial {trial.number + 1}: {score}{best}: {settings}"
 
 
 def is_first_process() -> bool:

@@ -23,7 +23,7 @@ TOPICS = {
     "music": "violin piano song concert melody drum rhythm choir",
 }
 TRAIN = ["--init", "none", "--dims", "16", "--min-word-texts", "1", "--batch-size", "16"]
-QUICK = [*TRAIN, "--corpus-steps", "50", "--epochs", "1"]
+QUICK = [*TRAIN, "--corpus-steps", "20", "--epochs", "1"]
 
 
 def write_beir(folder: Path) -> None:
@@ -46,6 +46,9 @@ def write_beir(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace after import, train and index."""
+    import torch
+
+    torch.set_num_threads(1)  # the corpus is too small to share out, and other tests run beside
     folder = tmp_path_factory.mktemp("tour")
     write_beir(folder / "beir")
     workspace = folder / "workspace"
@@ -121,6 +124,26 @@ def test_another_training_with_mined_negatives_can_be_compared(
     assert mined["model"] == "miner@1"
     assert comparison["n"] == 12
     assert set(comparison["metrics"]) == {"a", "b"}
+
+
+def test_a_sweep_trains_the_best_of_its_trials(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swept = json_of(
+        capsys, trained, "train", "two-tower", "topics", "--name", "swept", "--sweep", "2", *QUICK
+    )
+
+    assert swept["model"] == "swept@1"
+    assert swept["training"]["batch_size"] in {128, 256, 512, 1024}
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.pt").write_bytes(b"not a checkpoint")
+    command = ["models", "import", str(tmp_path / "model.pt"), "--name", "seed"]
+
+    assert run(["--workspace", str(trained), *command]) == 1
+
+    assert "model.pt is not a two-tower checkpoint" in capsys.readouterr().err
 
 
 def test_runs_are_kept(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -174,7 +174,7 @@ def compare_command(session: Session, a: str, b: str, collection: str, split: st
 @pass_session
 def import_command(session: Session, checkpoint: Path, name: str, as_json: bool) -> None:
     """Import a two-tower checkpoint (.pt); nothing in the file is ever run."""
-    from encoders.training.checkpoint_import import import_checkpoint
+    from encoders.training.importing import import_checkpoint
 
     card = import_checkpoint(session.workspace(create=True), checkpoint, name)
     if as_json:
