@@ -147,6 +147,7 @@ def test_what_was_acknowledged_survives_kill_9(workspace: Workspace) -> None:
 READER = """
 import os
 import sys
+import urllib.parse  # pathlib imports it late from Python 3.13 on
 from pathlib import Path
 from retrieval.collections import create_collection
 from retrieval.errors import UnusableWorkspace
