@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
-from retrieval.errors import DimensionMismatch, InternalError, NonFiniteVector
+from retrieval.errors import DimensionMismatch, InternalError, MissingExtra, NonFiniteVector
 from retrieval.exact_index import KEYS_FILE, VECTORS_FILE, ExactIndex, load_rows
 from retrieval.index import Index, Keys, Vectors
 from retrieval.index_types import RECALL_AT, IndexParameters
@@ -69,6 +70,9 @@ def build_index(
     vectors = _checked(batches, dims, keys, on_progress or (lambda count: None))
     if parameters.backend == "exact":
         _write_vectors(folder / VECTORS_FILE, vectors, dims, parameters.storage)
+    elif parameters.backend == "redis":
+        pairs = ((keys[-1], batch) for batch in vectors)  # the keys of a batch were set aside just before
+        _redis("build").build_in_redis(folder, pairs, dims, parameters, folder.parent.name)
     elif parameters.kind == "ivf" or parameters.storage == "sq8":
         parameters = _build_trained(folder, vectors, dims, parameters)
     else:
@@ -95,6 +99,8 @@ def open_index_files(folder: Path, parameters: IndexParameters) -> Index:
     """
     if parameters.backend == "exact":
         return ExactIndex.open(folder)
+    if parameters.backend == "redis":
+        return _redis("index").RedisIndex.open(folder, parameters)  # type: ignore[no-any-return]
     return _faiss().FaissIndex.open(folder, parameters)  # type: ignore[no-any-return]
 
 
@@ -105,10 +111,18 @@ def _faiss() -> Any:
     except ImportError as error:
         if error.name != "faiss":
             raise
-        from retrieval.errors import MissingExtra
-
         raise MissingExtra("the FAISS backend", "cpu") from error
     return faiss_index
+
+
+def _redis(module: str) -> Any:
+    """Import a module of the Redis backend on first use: few need it."""
+    try:
+        return import_module(f"retrieval.redis_{module}")
+    except ImportError as error:
+        if error.name != "redis":
+            raise
+        raise MissingExtra("the Redis backend", "redis") from error
 
 
 def _checked(

@@ -6,9 +6,9 @@ from typing import Any
 
 from retrieval.errors import InvalidInput
 
-BACKENDS = ("faiss", "exact")
+BACKENDS = ("faiss", "exact", "redis")
 KINDS = ("flat", "hnsw", "ivf")
-STORAGES = ("f32", "f16", "sq8")
+STORAGES = ("f32", "f16", "sq8", "bin")
 
 RECALL_AT = 10  # the depth that recall targets speak of
 
@@ -30,6 +30,7 @@ class IndexParameters:
     recall_target: float = 0.95
     recall: float = -1.0  # recall@10 of exact search, measured at build; -1 = not measured
     recall_queries: int = 0  # queries that it was measured on
+    partitions: int = 1  # Redis: parts of the collection, each on one node of a cluster
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -43,7 +44,14 @@ class IndexParameters:
         _check_range("m", self.m, 2, 256)
         _check_range("ef_construction", self.ef_construction, 4, 4096)
         _check_range("nlist", self.nlist, 0, 1 << 20)
+        if (self.storage == "bin" and self.backend != "redis") or (
+            self.storage == "f16" and self.backend == "redis"
+        ):
+            raise InvalidInput(
+                f"index parameter storage: {self.backend} does not have {self.storage!r}", field="storage"
+            )
         _check_range("effort", self.effort, 0, 1 << 20)
+        _check_range("partitions", self.partitions, 1, 1024)
         _check_range("recall_target", self.recall_target, 0.0, 1.0)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +66,10 @@ class IndexParameters:
             InvalidInput: if a parameter is unknown, or its value is not allowed.
         """
         return replace_parameters(cls(), body)
+
+
+# Redis's vector sets are always graphs; the figures are its own defaults.
+REDIS_DEFAULTS: Mapping[str, Any] = {"kind": "hnsw", "storage": "f32", "m": 16, "ef_construction": 200}
 
 
 def choose_parameters(
@@ -82,6 +94,10 @@ def choose_parameters(
     >>> choose_parameters(200_000, 256, overrides={"kind": "ivf"}).nlist
     1788
     """
+    if overrides and overrides.get("backend") == "redis":
+        return replace_parameters(
+            IndexParameters(recall_target=recall_target), {**REDIS_DEFAULTS, **overrides}
+        )
     chosen = IndexParameters(
         kind="flat" if count < FLAT_BELOW else "hnsw",
         storage="f32" if count < FLAT_BELOW else "f16",

@@ -53,7 +53,7 @@ def find_redis() -> list[str]:
     """Find, or fetch, a `redis-server` of version 8 or later.
 
     Returns:
-        The command that starts it, to be followed by its arguments.
+        The command that starts it, to be followed by its arguments; just "docker" if its image is to be run.
 
     Raises:
         NoRedis: if there is none and none can be fetched.
@@ -61,7 +61,7 @@ def find_redis() -> list[str]:
     if (installed := shutil.which("redis-server")) and _major([installed]) >= MINIMUM_MAJOR:
         return [installed]
     if shutil.which("docker") and _docker_answers():
-        return ["docker", "run", "--rm", "--network=host", DOCKER_IMAGE, "redis-server"]
+        return ["docker"]
     unpacked = cache_folder() / f"redis-{DEBIAN_SUITE}"
     if not unpacked.exists():
         _fetch_from_debian(unpacked)
@@ -82,6 +82,13 @@ def _unpacked_command(root: Path) -> list[str]:
     loader = next(root.glob("usr/lib/*/ld-linux*.so.*"), None) or next(root.glob("usr/lib*/ld-linux*.so.*"))
     libraries = ":".join(str(folder) for folder in root.glob("usr/lib/*-linux-gnu"))
     return [str(loader), "--library-path", libraries, str(root / "usr/bin/redis-server")]
+
+
+def _in_container(name: str, folder: Path) -> list[str]:
+    """Return what runs Redis in Docker as ourselves, in a folder of ours, on this machine's own loopback."""
+    us = f"{os.getuid()}:{os.getgid()}"
+    options = ["--rm", "--network=host", f"--name={name}", f"--user={us}", f"--volume={folder}:{folder}"]
+    return ["docker", "run", *options, DOCKER_IMAGE, "redis-server"]
 
 
 def _fetch_from_debian(destination: Path) -> None:
@@ -155,6 +162,7 @@ class LocalRedis:
         self._arguments = arguments
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
+        self._container = ""  # its name, if it runs in Docker
         self.folder = Path(tempfile.mkdtemp(prefix="twinspire-redis-"))
 
     @property
@@ -167,6 +175,9 @@ class LocalRedis:
         """The process id of the running server."""
         if self._process is None:
             raise BackendUnavailable("this Redis is not running")
+        if self._container:
+            inspect = ["docker", "inspect", "--format", "{{.State.Pid}}", self._container]
+            return int(subprocess.run(inspect, capture_output=True, text=True, check=True).stdout)
         return self._process.pid
 
     def start(self) -> None:
@@ -177,9 +188,13 @@ class LocalRedis:
             BackendUnavailable: if it does not listen in time.
         """
         settings = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "")
+        command = find_redis()
+        if command == ["docker"]:
+            self._container = f"twinspire-redis-{os.getpid()}-{self.port}"
+            command = _in_container(self._container, self.folder)
         with (self.folder / "redis.log").open("ab") as log_file:
             self._process = subprocess.Popen(
-                [*find_redis(), *settings, *self._arguments], stdout=log_file, stderr=subprocess.STDOUT
+                [*command, *settings, *self._arguments], stdout=log_file, stderr=subprocess.STDOUT
             )
         deadline = time.monotonic() + self._start_timeout_s
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -193,6 +208,8 @@ class LocalRedis:
     def kill(self) -> None:
         """End the process at once, as a crash would."""
         if self._process is not None:
+            if self._container:  # the process here is but its client
+                subprocess.run(["docker", "kill", self._container], capture_output=True, check=False)
             self._process.kill()
             self._process.wait()
             self._process = None

@@ -26,6 +26,10 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "hnsw f16": {"kind": "hnsw", "storage": "f16"},
     "hnsw sq8": {"kind": "hnsw", "storage": "sq8"},
     "ivf f16": {"kind": "ivf", "storage": "f16", "nlist": 4},
+    "redis": {"backend": "redis"},
+    "redis sq8": {"backend": "redis", "storage": "sq8"},
+    "redis bin": {"backend": "redis", "storage": "bin"},
+    "redis in 3 partitions": {"backend": "redis", "partitions": 3},
 }
 
 
@@ -39,6 +43,9 @@ class Chosen:
 
 @pytest.fixture(params=BACKENDS)
 def make_index(request: pytest.FixtureRequest, tmp_path: Path) -> MakeIndex:
+    if BACKENDS[request.param].get("backend") == "redis":
+        request.getfixturevalue("redis_backend")
+
     def make(keys: Keys, vectors: Vectors) -> Index:
         parameters = choose_parameters(len(keys), vectors.shape[1], 0.99, BACKENDS[request.param])
         batches = [
@@ -238,5 +245,5 @@ def test_equal_vectors_are_all_found(make_index: MakeIndex) -> None:
 def test_capabilities_name_the_backend(make_index: MakeIndex) -> None:
     index = make_index(keys_of(5), unit_rows(5))
 
-    assert index.capabilities.backend in ("exact", "faiss")
+    assert index.capabilities.backend in ("exact", "faiss", "redis")
     assert index.capabilities.filtered_search

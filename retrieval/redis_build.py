@@ -1,0 +1,77 @@
+"""Building a Redis index: new keys, filled through pipelines, counted and sampled before anyone looks."""
+
+import json
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.errors import CorruptArtifact, TwinspireError
+from retrieval.index import Keys, Vectors
+from retrieval.index_types import IndexParameters
+from retrieval.redis_index import REDIS_FILE
+from retrieval.redis_layout import VectorKeys
+from retrieval.redis_server import RedisServer, redis_server
+from retrieval.redis_vectors import RedisVectors
+
+# VADDs on their way: CAS lets Redis look for their neighbours in threads.
+LANES = 4
+ROWS_IN_FLIGHT = 512
+
+SAMPLE = 256
+SAMPLE_TOLERANCE = 1e-5
+
+
+def build_in_redis(
+    folder: Path,
+    batches: Iterable[tuple[Keys, Vectors]],
+    dims: int,
+    parameters: IndexParameters,
+    collection: str,
+) -> None:
+    """Add vectors to a build of its own, and write into the folder where it is.
+
+    Args:
+        folder: the version's, to be.
+        batches: keys and their unit vectors, checked already.
+        dims: the width of a vector.
+        parameters: of the index.
+        collection: names the keys, for people who look at them.
+
+    Raises:
+        StorageFull: if Redis is at its memory limit; what was added is removed.
+        BackendUnavailable: if Redis does not answer.
+        CorruptArtifact: if what Redis gives back is not what was added.
+    """
+    server = redis_server()
+    where = VectorKeys(collection, secrets.token_hex(6), parameters.partitions)
+    stored = RedisVectors(server, where, parameters, dims)
+    try:
+        counts = np.zeros(where.partitions, dtype=np.int64)
+        sample: list[tuple[Keys, Vectors]] = []
+        for keys, vectors in batches:
+            counts += np.bincount(where.partition_of(keys), minlength=where.partitions)
+            for start in range(0, len(keys), ROWS_IN_FLIGHT):
+                part = slice(start, start + ROWS_IN_FLIGHT)
+                server.run(stored.build_commands(keys[part], vectors[part]), lanes=LANES)
+            sample.append((keys[:: max(1, len(keys) // 16)], vectors[:: max(1, len(keys) // 16)]))
+        stored.finish(counts.tolist())
+        _compare(stored, sample)
+    except TwinspireError:
+        unlink(server, where)
+        raise
+    body = {"collection": collection, "build": where.build, "partitions": where.partitions, "dims": dims}
+    (folder / REDIS_FILE).write_text(json.dumps(body))
+
+
+def _compare(stored: RedisVectors, sample: list[tuple[Keys, Vectors]]) -> None:
+    for keys, vectors in sample[:: max(1, 16 * len(sample) // SAMPLE)]:
+        found, rows = stored.fetch(keys)
+        if len(found) != len(keys) or np.abs(rows - vectors).max(initial=0.0) > SAMPLE_TOLERANCE:
+            raise CorruptArtifact("Redis gives back other vectors than were added")
+
+
+def unlink(server: RedisServer, where: VectorKeys) -> None:
+    """Delete a build; Redis frees its memory in the background."""
+    server.run([("UNLINK", key) for key in where.all()])

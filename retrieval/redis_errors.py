@@ -1,0 +1,101 @@
+"""Redis's errors as ours: one table, at the one edge where they come in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ConnectionError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from retrieval.errors import (
+    BackendUnavailable,
+    FailedPrecondition,
+    InternalError,
+    StorageFull,
+    TwinspireError,
+)
+
+
+class IndexLost(FailedPrecondition):
+    """Redis no longer holds what the manifest says: it was flushed, evicted or restored from elsewhere."""
+
+    reason = "INDEX_LOST"
+
+
+class RedisUnusable(FailedPrecondition):
+    """What answers is no Redis with vector sets, or its keys are of another kind."""
+
+    reason = "REDIS_UNUSABLE"
+
+
+class RedisAccessDenied(InternalError):
+    """The password is wrong, or the user may not do this: for the administrator, not for the caller."""
+
+    reason = "BACKEND_ACCESS_DENIED"
+
+
+_RETRY = "Redis does not take this now: retry"
+
+# What the first words of an error reply mean. Redis's own messages may name keys and addresses, so they are
+# not passed on.
+REPLIES: tuple[tuple[str, type[TwinspireError], str], ...] = (
+    ("NOAUTH", RedisAccessDenied, "Redis wants a password"),
+    ("WRONGPASS", RedisAccessDenied, "Redis refuses the user or password"),
+    ("NOPERM", RedisAccessDenied, "Redis's access list forbids a command that is needed"),
+    ("OOM", StorageFull, "Redis is at its memory limit: raise maxmemory or delete something"),
+    ("READONLY", BackendUnavailable, "Redis is a replica here, which takes no writes: retry"),
+    ("LOADING", BackendUnavailable, "Redis is loading its data: retry"),
+    ("MASTERDOWN", BackendUnavailable, "the primary of this Redis is down: retry"),
+    ("CLUSTERDOWN", BackendUnavailable, "a part of the Redis Cluster is down: retry"),
+    ("TRYAGAIN", BackendUnavailable, _RETRY),
+    ("MOVED", BackendUnavailable, "this Redis Cluster was reached as if it were one server"),
+    ("ASK", BackendUnavailable, _RETRY),
+    ("BUSY", BackendUnavailable, "Redis is busy with a script: retry"),
+    ("MISCONF", BackendUnavailable, "Redis cannot persist, so it takes no writes: see its log"),
+    ("NOREPLICAS", BackendUnavailable, "Redis has too few replicas to take writes: retry"),
+    ("max number of clients", BackendUnavailable, "Redis has as many clients as it takes: retry"),
+    ("WRONGTYPE", RedisUnusable, "a key of the index holds another kind of value"),
+    ("unknown command", RedisUnusable, "this Redis has no vector sets: Redis 8 or later is needed"),
+    ("unknown subcommand", RedisUnusable, "this is not Redis 8 or later"),
+)
+
+
+def translated(error: Exception) -> TwinspireError:
+    """Say in our words what went wrong with Redis.
+
+    >>> from redis.exceptions import ResponseError
+    >>> translated(ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"))
+    RedisUnusable('a key of the index holds another kind of value')
+    """
+    # These are ConnectionErrors to redis-py, yet no retry mends them.
+    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
+        return RedisAccessDenied(
+            "Redis refuses the user or password, or forbids a command: see its access list"
+        )
+    message = str(error)
+    for beginning, kind, said in REPLIES:
+        if message.removeprefix("ERR ").startswith(beginning) or f"{beginning} " in message[:200]:
+            return kind(said)
+    if isinstance(error, TimeoutError):
+        return BackendUnavailable("Redis did not answer in time: retry")
+    if isinstance(error, ConnectionError | RedisClusterException | OSError):
+        return BackendUnavailable("Redis cannot be reached: retry")
+    if isinstance(error, ResponseError):
+        return InternalError(f"Redis refused a command: {type(error).__name__}")
+    return InternalError(f"Redis failed: {type(error).__name__}")
+
+
+@contextmanager
+def translate_redis_errors() -> Iterator[None]:
+    """Turn Redis's errors into ours."""
+    try:
+        yield
+    except (RedisError, RedisClusterException, OSError) as error:
+        raise translated(error) from None

@@ -1,0 +1,294 @@
+"""The Redis index: vector sets, one for each partition of a collection, searched together.
+
+What it knows of its vectors by itself is in the version's folder (`keys.npy`, `redis.json`); the vectors are
+in Redis, where other servers search them too. Live writes go to it by `add` and `remove`.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import CorruptArtifact
+from retrieval.exact_index import KEYS_FILE, SCORE_DECIMALS, check_queries, holds, load_keys, scan
+from retrieval.index import NO_KEY, Capabilities, Keys, Neighbors, Selection, Vectors
+from retrieval.index_types import IndexParameters
+from retrieval.planner import graph_effort
+from retrieval.redis_layout import VectorKeys
+from retrieval.redis_planner import plan_filtered
+from retrieval.redis_server import Command, RedisServer, redis_server
+from retrieval.redis_vectors import RedisVectors
+
+REDIS_FILE = "redis.json"
+
+# VSIM's COUNT, which crashes some versions when it is huge.
+MAX_COUNT = 100_000
+# Below this effort a thread of its own costs a VSIM more than its search.
+THREADED_FROM = 256
+# Connections that a batch is spread over where Redis searches in threads.
+LANES = 4
+# Quantised scores only choose candidates: this many for each hit are scored again from the vectors.
+RESCORE_FACTOR = {"f32": 1, "sq8": 2, "bin": 10}
+# Matching rows kept for queries that ask the same filter again.
+MAX_KEPT_BYTES = 64 << 20
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # keys and scores, shape (n, width), NO_KEY at the end
+
+
+class RedisIndex:
+    """Vectors in Redis. Implements `retrieval.index.Index`."""
+
+    def __init__(
+        self, server: RedisServer, where: VectorKeys, keys: Keys, parameters: IndexParameters, dims: int
+    ) -> None:
+        """Look at a build that is complete.
+
+        Args:
+            server: the Redis that holds it.
+            where: its keys.
+            keys: of the vectors that were built, ascending.
+            parameters: what it was built with.
+            dims: the width of a vector.
+        """
+        self.stored = RedisVectors(server, where, parameters, dims)
+        self._server = server
+        self._where = where
+        self._keys = keys
+        self._parameters = parameters
+        self._dims = dims
+        self._rows: WeakKeyDictionary[Selection, tuple[Keys, Vectors]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, folder: Path, parameters: IndexParameters) -> "RedisIndex":
+        """Open a version's folder; what Redis holds is compared with it at each search.
+
+        Raises:
+            CorruptArtifact: if the folder's files are not what they claim.
+            NoRedisAddress: if nobody said where Redis is.
+            BackendUnavailable: if Redis does not answer.
+        """
+        keys = load_keys(folder / KEYS_FILE)
+        try:
+            body = json.loads((folder / REDIS_FILE).read_text())
+            where = VectorKeys(body["collection"], body["build"], body["partitions"])
+            dims = int(body["dims"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptArtifact(f"{REDIS_FILE} cannot be read") from error
+        return cls(redis_server(), where, keys, parameters, dims)
+
+    @property
+    def dims(self) -> int:
+        """The width of a vector."""
+        return self._dims
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of all vectors, ascending: those built, and those added that `refresh` has seen."""
+        return self._keys
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this index can do."""
+        return Capabilities(
+            backend="redis",
+            filtered_search=True,
+            exact_search=True,
+            returns_vectors=True,
+            memory_mapped=False,
+            gpu=False,
+        )
+
+    def search(
+        self,
+        queries: Vectors,
+        limit: int,
+        *,
+        selection: Selection | None = None,
+        effort: int = 0,
+        exact: bool = False,
+    ) -> Neighbors:
+        """Find the nearest vectors of each query; under a filter, as the planner thinks best."""
+        check_queries(queries, self._dims)
+        queries = np.ascontiguousarray(queries, dtype="<f4")
+        if not len(queries):
+            return _fit(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), limit, "redis")
+        if selection is not None:
+            return self._search_filtered(queries, limit, selection, effort, exact)
+        if exact and self._parameters.storage != "f32":
+            return _fit(*self.scan(queries, limit, self._keys), limit, "redis, exact over all rows")
+        return _fit(
+            *self.nearest(queries, limit, effort, exact), limit, "redis exact" if exact else "redis hnsw"
+        )
+
+    def nearest(self, queries: Vectors, limit: int, effort: int = 0, exact: bool = False) -> Found:
+        """Ask every partition for each query's nearest.
+
+        Raises:
+            IndexLost: if a partition holds another number of vectors than it should.
+            BackendUnavailable: if Redis does not answer.
+        """
+        storage, effort = self._parameters.storage, effort or self._parameters.effort
+        wanted = limit * RESCORE_FACTOR[storage]
+        if storage == "bin":  # bits tell so little that all it met must be scored again
+            wanted = max(wanted, effort)
+        wanted = max(1, min(wanted, MAX_COUNT))
+        effort = graph_effort(effort, wanted)
+        how: tuple[str | int, ...] = ("EF", min(effort, 1_000_000))
+        if exact:
+            how = ("TRUTH",)
+        elif effort < THREADED_FROM:
+            how = (*how, "NOTHREAD")
+        commands: list[Command] = self.stored.census()
+        counting = len(commands)
+        for partition in range(self._where.partitions):
+            key = self._where.vectors(partition)
+            commands += [
+                ("VSIM", key, "FP32", query.tobytes(), "WITHSCORES", "COUNT", wanted, *how)
+                for query in queries
+            ]
+        replies = self._server.run(commands, lanes=1 if "NOTHREAD" in how else LANES)
+        self.stored.check(replies[:counting])
+        found = _merged(replies[counting:], len(queries), self._where.partitions, wanted)
+        return found if storage == "f32" else self._rescored(queries, found[0], limit)
+
+    def _rescored(self, queries: Vectors, found: Keys, limit: int) -> Found:
+        """Score candidates again from the vectors as they were before quantisation."""
+        wanted = np.unique(found[found != NO_KEY])
+        known, rows = self.stored.fetch(wanted)
+        if not len(known):
+            return np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
+        at = np.minimum(np.searchsorted(known, found), len(known) - 1)
+        there = known[at] == found
+        scores = np.where(there, np.einsum("ncd,nd->nc", rows[at], queries), np.float32(-np.inf))
+        return _ordered(np.where(there, found, NO_KEY), scores, limit)
+
+    def _search_filtered(
+        self, queries: Vectors, limit: int, selection: Selection, effort: int, exact: bool
+    ) -> Neighbors:
+        matching = selection.keys
+        plan = plan_filtered(
+            queries=len(queries),
+            count=max(1, len(self._keys)),
+            matching=len(matching),
+            limit=limit,
+            effort=effort or self._parameters.effort,
+            kept=selection in self._rows,
+            exact=exact,
+        )
+        if plan.fetch == 0:
+            return _fit(*self.scan(queries, limit, matching, selection), limit, plan.text)
+        found, scores = self.nearest(queries, plan.fetch, effort)
+        kept = holds(matching, found)
+        poor = np.flatnonzero(kept.sum(axis=1) < min(limit, len(matching)))
+        found, scores = _ordered(np.where(kept, found, NO_KEY), np.where(kept, scores, -np.inf), limit)
+        if len(poor):
+            exact_keys, exact_scores = self.scan(queries[poor], limit, matching, selection)
+            found, scores = _widened(found, scores, exact_keys.shape[1])
+            found[poor], scores[poor] = NO_KEY, -np.inf
+            found[poor, : exact_keys.shape[1]] = exact_keys
+            scores[poor, : exact_keys.shape[1]] = exact_scores
+        return _fit(found, scores, limit, plan.text)
+
+    def scan(self, queries: Vectors, limit: int, keys: Keys, selection: Selection | None = None) -> Found:
+        """Fetch the vectors of some keys and compare each query with all of them."""
+        kept = None if selection is None else self._rows.get(selection)
+        if kept is not None:
+            return _scanned(*kept, queries, limit)
+        best = np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
+        parts = []
+        room = 0 if selection is None else MAX_KEPT_BYTES - sum(rows.nbytes for _, rows in self._kept())
+        keep = len(keys) * self._dims * 4 <= room
+        for part_keys, rows in self.stored.stream(keys):
+            found = _scanned(part_keys, rows, queries, limit)
+            both = np.concatenate([best[0], found[0]], axis=1), np.concatenate([best[1], found[1]], axis=1)
+            best = _ordered(*both, limit)
+            if keep:
+                parts.append((part_keys, rows))
+        if keep and selection is not None and parts:
+            whole = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+            with self._lock:
+                self._rows[selection] = whole
+        return best
+
+    def _kept(self) -> list[tuple[Keys, Vectors]]:
+        with self._lock:
+            return list(self._rows.values())
+
+    def vectors(self, keys: Keys) -> Vectors:
+        """Return the stored vectors of these keys, in their order."""
+        wanted, order = np.unique(np.asarray(keys, dtype=np.int64), return_inverse=True)
+        known, rows = self.stored.fetch(wanted)
+        if len(known) != len(wanted):
+            raise KeyError("a key is not in the index")
+        return rows[order]
+
+    def holds(self, keys: Keys) -> NDArray[np.bool_]:
+        """Tell which keys have a vector in Redis now, shape (n,)."""
+        known, _ = self.stored.fetch(np.unique(np.asarray(keys, dtype=np.int64)))
+        return np.isin(keys, known)
+
+    def add(self, keys: Keys, vectors: Vectors, attributes: Sequence[str]) -> None:
+        """Add vectors, or replace those that are there, for every server that searches this build."""
+        self.stored.add(keys, vectors, attributes)
+        with self._lock:
+            self._keys = np.union1d(self._keys, keys)
+
+    def remove(self, keys: Keys) -> None:
+        """Remove vectors, for every server that searches this build."""
+        self.stored.remove(keys)
+
+    def refresh(self) -> None:
+        """Learn the keys that other servers added."""
+        added = self.stored.added()
+        with self._lock:
+            self._keys = np.union1d(self._keys, added)
+
+    def close(self) -> None:
+        """Forget what is kept; connections are the process's."""
+        with self._lock:
+            self._rows.clear()
+
+
+def _merged(replies: Sequence[Sequence[bytes]], queries: int, partitions: int, wanted: int) -> Found:
+    """Turn VSIM's replies, partition by partition, into arrays of the nearest over all of them."""
+    width = max((len(reply) // 2 for reply in replies), default=0)
+    found = np.full((partitions, queries, width), NO_KEY, dtype=np.int64)
+    scores = np.full((partitions, queries, width), -np.inf, dtype=np.float64)
+    for place, reply in enumerate(replies):
+        partition, query = divmod(place, queries)
+        size = len(reply) // 2
+        found[partition, query, :size] = [int(name) for name in reply[::2]]
+        scores[partition, query, :size] = [float(score) for score in reply[1::2]]
+    cosines = (2 * scores - 1).astype(np.float32)  # Redis tells (1 + cosine) / 2
+    keys = np.moveaxis(found, 0, 1).reshape(queries, partitions * width)
+    return _ordered(keys, np.moveaxis(cosines, 0, 1).reshape(queries, partitions * width), wanted)
+
+
+def _scanned(keys: Keys, rows: Vectors, queries: Vectors, limit: int) -> Found:
+    found, scores = scan(rows, queries, limit)
+    return keys[found], scores
+
+
+def _ordered(keys: Keys, scores: NDArray[np.float32], limit: int) -> Found:
+    """Order by score, ties by key, and keep the best."""
+    scores = scores.round(SCORE_DECIMALS)
+    order = np.lexsort((keys, -scores), axis=1)[:, :limit]
+    return np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _widened(keys: Keys, scores: NDArray[np.float32], width: int) -> Found:
+    short = max(0, width - keys.shape[1])
+    pad = ((0, 0), (0, short))
+    return np.pad(keys, pad, constant_values=NO_KEY), np.pad(scores, pad, constant_values=-np.inf)
+
+
+def _fit(keys: Keys, scores: NDArray[np.float32], limit: int, plan: str) -> Neighbors:
+    """Cut or fill rows to the limit."""
+    keys, scores = _ordered(keys, scores, limit)
+    keys, scores = _widened(keys, scores.astype(np.float32), limit)
+    return Neighbors(keys, scores, plan)
