@@ -12,6 +12,7 @@ from indexer.survey import RejectedRow, Survey, survey
 from indexer.threads import ahead
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_rowid, create_collection
+from retrieval.failpoints import failpoint
 from retrieval.items import Item, upsert_items
 from retrieval.judgements import JudgedQuery, assign_splits, put_judged_queries
 from retrieval.registry import Job, start_job
@@ -107,6 +108,8 @@ def _write(
                 counts["queries"] += len(queries)
                 counts["changed"] |= db.conn.total_changes > before
                 job.advance(position, counts)
+                failpoint("import-batch-not-committed")
+            failpoint("import-batch-committed")
             on_progress(Progress("import", position, found.rows))
     with ws.atomic():
         if counts["queries"]:

@@ -24,6 +24,7 @@ from retrieval.collections import require_collection
 from retrieval.content import Modality
 from retrieval.embeddings import embedded_keys, read_embeddings
 from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError
+from retrieval.failpoints import failpoint
 from retrieval.index import Keys, Vectors
 from retrieval.index_build import build_index
 from retrieval.index_types import IndexParameters, choose_parameters
@@ -259,6 +260,7 @@ def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -
             )
     build.add_seconds("faiss", built.build_s)
     build.add_seconds("tune", built.tune_s)
+    failpoint("index-built")
     manifest = Manifest(
         collection=collection,
         fingerprint=card.fingerprint,

@@ -6,6 +6,7 @@ import numpy as np
 
 from retrieval.collections import collection_rowid
 from retrieval.errors import CorruptArtifact, IncompatibleModel, InvalidInput, ModelNotFound
+from retrieval.failpoints import failpoint
 from retrieval.index import Keys, Vectors
 from retrieval.segments import NOT_SUPERSEDED, as_json
 from retrieval.vector_checks import check_unit_vectors
@@ -103,7 +104,10 @@ def put_embeddings(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int], 
                 if key in alive
             ],
         )
-        return db.conn.total_changes - before
+        stored = db.conn.total_changes - before
+        failpoint("vectors-not-committed")
+    failpoint("vectors-committed")
+    return stored
 
 
 def read_embeddings(

@@ -12,6 +12,7 @@ from sqlite_utils import Database
 from retrieval.chunking import Chunking, split
 from retrieval.collections import collection_rowid, text_index
 from retrieval.content import Modality
+from retrieval.failpoints import failpoint
 from retrieval.item_checks import Item, ids_json, item_digest, validated_attributes
 from retrieval.workspace import Workspace, now
 
@@ -83,7 +84,10 @@ def upsert_items(
             ],
         )
         _delete(db, owner, stale)
+        failpoint("upsert-old-deleted")
         _insert(db, owner, collection, changed)
+        failpoint("upsert-not-committed")
+    failpoint("upsert-committed")
     return UpsertCounts(len(changed) - len(stale), len(stale), len(writes) - len(changed))
 
 
@@ -182,4 +186,6 @@ def delete_items(ws: Workspace, collection: str, ids: Sequence[str]) -> list[str
             )
         )
         _delete(db, owner, list(found.values()))
+        failpoint("delete-not-committed")
+    failpoint("delete-committed")
     return [id for id in dict.fromkeys(ids) if id in found]

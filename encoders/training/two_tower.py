@@ -21,6 +21,7 @@ from encoders.two_tower.towers import TwoTower
 from encoders.two_tower.vocabulary import Vocabulary
 from retrieval.durable import write_durably
 from retrieval.errors import InvalidInput, UnreadableSource
+from retrieval.failpoints import failpoint
 from retrieval.registry import (
     Job,
     finish_run,
@@ -146,6 +147,7 @@ def _save(
         training=config.record(),
         metrics=training.metrics,
     )
+    failpoint("model-written")
     with ws.atomic():
         register_model(ws, name, version, KIND, card.fingerprint, training.metrics)
         finish_run(
@@ -155,5 +157,6 @@ def _save(
             artifacts={"curves": training.curves, "fingerprint": card.fingerprint},
         )
         job.finish()
+        failpoint("model-not-committed")
     shutil.rmtree(training.work, ignore_errors=True)
     return card
