@@ -179,14 +179,15 @@ def twinspire(*arguments: str, **options: Any) -> "subprocess.CompletedProcess[s
     )
 
 
-def test_help_is_quick() -> None:
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        assert twinspire("--help").returncode == 0
-        times.append(time.perf_counter() - started)
+def seconds_of_help() -> float:
+    started = time.perf_counter()
+    assert twinspire("--help").returncode == 0
+    return time.perf_counter() - started
 
-    assert min(times) < HELP_SECONDS
+
+def test_help_is_quick() -> None:
+    # Other work on the machine only ever adds time, so one quick run is proof.
+    assert any(seconds_of_help() < HELP_SECONDS for _ in range(10))
 
 
 def test_help_loads_none_of_the_heavy_packages() -> None:

@@ -1,4 +1,4 @@
-"""`twinspire demo` as a whole, on the real corpus: the numbers that it must reach, and that it is quick again."""
+"""`twinspire demo` as a whole, on the real corpus: the numbers it must reach, and that it is quick again."""
 
 import json
 import subprocess
