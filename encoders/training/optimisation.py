@@ -77,8 +77,9 @@ def learning_rate(step: int, steps: int, config: LoopConfig) -> float:
 
 
 def make_optimizers(model: nn.Module, config: LoopConfig) -> list[torch.optim.Optimizer]:
-    """Make the optimiser, and another for tables with sparse gradients. Matrices decay, nothing else does.
+    """Make the optimiser, and another for tables with sparse gradients.
 
+    Matrices decay; biases do not, nor do tables, whose rows would fade while no batch needs them.
     A module may name its tables in `sparse_parameters`, and scale the rate of parameters by their name's
     beginning in `rate_scales`.
     """
@@ -87,7 +88,7 @@ def make_optimizers(model: nn.Module, config: LoopConfig) -> list[torch.optim.Op
     groups: list[dict[str, Any]] = [
         {
             "params": [parameter],
-            "weight_decay": config.weight_decay if parameter.ndim > 1 else 0.0,
+            "weight_decay": config.weight_decay if parameter.ndim > 1 and name not in sparse else 0.0,
             "sparse": name in sparse,
             "rate_scale": next((s for prefix, s in scales.items() if name.startswith(prefix)), 1.0),
         }

@@ -24,6 +24,8 @@ from retrieval.judgements import JudgedQuery, put_judged_queries
 from retrieval.workspace import Workspace
 
 ENTRIES = [PADDING, UNKNOWN, "red", "green", "blue", "ship", "##wreck", "harbour", "song", ".", "the", "a"]
+torch.set_num_threads(1)  # these matrices are small: a second thread only waits
+
 KINDS = {
     "mlp without hidden layer": {"tower": "mlp", "hidden_dims": 0, "dims": 8},
     "mlp": {"tower": "mlp", "hidden_dims": 16, "dims": 6},
