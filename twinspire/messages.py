@@ -1,6 +1,6 @@
 """From the client's values to protobuf messages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -212,8 +212,3 @@ def attributes_message(attributes: Mapping[str, Any]) -> Struct:
         {name: list(value) if isinstance(value, tuple) else value for name, value in attributes.items()}
     )
     return message
-
-
-def item_messages(items: Sequence[Item | Mapping[str, Any]]) -> list[items_pb2.Item]:
-    """Build several items."""
-    return [item_message(item) for item in items]
