@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+NARROW_COLUMNS = 120  # below, intervals are written as ±
+
 
 def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
     """Print the figures of an evaluation beside BM25's and chance, with what they rest on.
@@ -20,29 +22,33 @@ def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
         f"[bold]{escape(evaluation['model'])}[/] on {escape(evaluation['collection'])}: "
         f"{evaluation['n']:,} {evaluation['split']} queries over the full corpus of "
         f"{evaluation['corpus']:,} items",
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     systems = [(evaluation["system"], evaluation["metrics"], evaluation["intervals"])]
     if "dense" in evaluation:
         systems.append(("dense", evaluation["dense"], evaluation["dense_intervals"]))
     systems.append(("BM25", evaluation["bm25"], evaluation["bm25_intervals"]))
     table = _table(["metric", *(name for name, _, _ in systems), "chance", f"{evaluation['system']} - BM25"])
+    narrow = console.width < NARROW_COLUMNS
     for metric in evaluation["metrics"]:
         table.add_row(
             metric,
-            *(_with_interval(metrics[metric], intervals[metric]) for _, metrics, intervals in systems),
+            *(
+                _with_interval(metrics[metric], intervals[metric], narrow=narrow)
+                for _, metrics, intervals in systems
+            ),
             f"[dim]{evaluation['chance'][metric]:.4f}[/]",
-            _difference(evaluation["difference_to_bm25"][metric]),
+            _difference(evaluation["difference_to_bm25"][metric], narrow=narrow),
         )
     console.print(table)
     console.print(
-        f"[dim]In brackets: 95 % bootstrap intervals over queries. ANN recall@10 against exact search: "
-        f"{evaluation['ann_recall@10']:.3f}; by exact search the vectors' MRR@10 is "
+        f"[dim]{'±' if narrow else 'In brackets'}: 95 % bootstrap intervals over queries. "
+        f"ANN recall@10 against exact search: {evaluation['ann_recall@10']:.3f}; by exact search the vectors' MRR@10 is "
         f"{evaluation['exact']['MRR@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     if "reranking" in evaluation:
-        console.print(_reranking(evaluation["reranking"]), soft_wrap=True)
+        console.print(_reranking(evaluation["reranking"]), soft_wrap=not console.is_terminal)
 
 
 def _table(headings: Sequence[str]) -> Table:
@@ -52,16 +58,25 @@ def _table(headings: Sequence[str]) -> Table:
     return table
 
 
-def _with_interval(value: float, interval: Sequence[float]) -> str:
-    return f"{value:.3f} [dim]\\[{interval[0]:.3f}, {interval[1]:.3f}][/]"
+def _with_interval(value: float, interval: Sequence[float], *, narrow: bool) -> str:
+    return f"{value:.3f} [dim]{_interval(value, interval, '.3f', narrow)}[/]"
 
 
-def _difference(difference: Mapping[str, Any]) -> str:
+def _difference(difference: Mapping[str, Any], *, narrow: bool) -> str:
     low, high = difference["interval"]
-    text = f"{difference['difference']:+.3f} \\[{low:+.3f}, {high:+.3f}]"
+    value = difference["difference"]
+    text = f"{value:+.3f} {_interval(value, (low, high), '+.3f', narrow)}"
     if low <= 0 <= high:
         return f"[dim]{text}[/]"
     return f"[{'green' if low > 0 else 'red'}]{text}[/]"
+
+
+def _interval(value: float, interval: Sequence[float], form: str, narrow: bool) -> str:
+    """Write an interval; on a narrow screen the farther of its ends, as a distance."""
+    low, high = interval
+    if narrow:
+        return f"±{max(value - low, high - value):.3f}"
+    return f"\\[{low:{form}}, {high:{form}}]"
 
 
 def _reranking(reranking: Mapping[str, Any]) -> str:
@@ -86,7 +101,7 @@ def show_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
     a, b = comparison["a"], comparison["b"]
     console.print(
         f"[bold]{escape(a)}[/] against [bold]{escape(b)}[/], on the same {comparison['n']:,} queries",
-        soft_wrap=True,
+        soft_wrap=not console.is_terminal,
     )
     table = _table(["metric", a, b, f"{a} - {b}", "p", "better / worse"])
     for metric, difference in comparison["differences"].items():
@@ -94,7 +109,7 @@ def show_comparison(console: Console, comparison: Mapping[str, Any]) -> None:
             metric,
             f"{comparison['metrics']['a'][metric]:.3f}",
             f"{comparison['metrics']['b'][metric]:.3f}",
-            _difference(difference),
+            _difference(difference, narrow=console.width < NARROW_COLUMNS),
             "< 0.001" if difference["p_value"] < 0.001 else f"{difference['p_value']:.3f}",
             f"{difference['wins']} / {difference['losses']}",
         )
