@@ -43,8 +43,8 @@ def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(
         f"[dim]{'±' if narrow else 'In brackets'}: 95 % bootstrap intervals over queries. "
-        f"ANN recall@10 against exact search: {evaluation['ann_recall@10']:.3f}; by exact search the vectors' MRR@10 is "
-        f"{evaluation['exact']['MRR@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
+        f"ANN recall@10 against exact search: {evaluation['ann_recall@10']:.3f}; "
+        f"by exact search the vectors' MRR@10 is {evaluation['exact']['MRR@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
         soft_wrap=not console.is_terminal,
     )
     if "reranking" in evaluation:
