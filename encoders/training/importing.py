@@ -34,6 +34,16 @@ _ARRAYS: list[Any] = [
     (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
     (multiarray.scalar, "numpy.core.multiarray.scalar"),
 ]
+_NOT_ONE = (
+    OSError,
+    RuntimeError,
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
 _SIDES = {"query": "query", "item": "document"}  # ours: theirs
 _LINEAR = re.compile(r"_tower\.layers\.(0|1)\.(weight|bias)")
 
@@ -89,15 +99,7 @@ def _read(file: Path) -> _Seed:
         if matrix is None:
             matrix = torch.as_tensor(checkpoint["embedding_matrix"])
         vocabulary, table = _mended(words, matrix.float())
-    except (
-        OSError,
-        RuntimeError,
-        pickle.UnpicklingError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except _NOT_ONE as error:
         raise UnreadableSource(
             f"{file.name} is not a two-tower checkpoint of tensors and plain values"
         ) from error

@@ -73,43 +73,48 @@ def sweep_two_tower(
         load_if_exists=True,
     )
 
-    def objective(trial: optuna.Trial) -> float:
-        changed = suggest(trial, config)
-
-        def watch(event: Event) -> None:
-            on_progress(event)
-            if isinstance(event, EpochDone) and event.stage == "questions":
-                trial.report(event.metrics.get("MRR@10", 0.0), event.epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-
-        work = folder / f"trial-{trial.number}"
-        training = Training(data, replace(config, **changed), work, watch, neighbours)
-        try:
-            fit(training)
-        except EncoderFault as error:  # it diverged: a bad configuration, not a bad sweep
-            raise optuna.TrialPruned from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return training.metrics[WATCHED]
-
     def tell(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        done = [t.value for t in study.trials if t.value is not None]
-        on_trial(Trial(trial.number, trial.params, trial.value, max(done, default=None)))
+        scores = [done.value for done in study.trials if done.value is not None]
+        on_trial(Trial(trial.number, trial.params, trial.value, max(scores, default=None)))
 
-    finished = [trial for trial in study.trials if trial.state.is_finished()]
-    study.optimize(objective, n_trials=max(0, trials - len(finished)), callbacks=[tell])
-    best = study.best_params if any(t.value is not None for t in study.trials) else {}
+    finished = sum(trial.state.is_finished() for trial in study.trials)
+    study.optimize(
+        lambda trial: _try(trial, Training(data, config, folder, on_progress, neighbours)),
+        n_trials=max(0, trials - finished),
+        callbacks=[tell],
+    )
+    best = study.best_params if any(trial.value is not None for trial in study.trials) else {}
     card = train_two_tower(
-        ws,
-        collection,
-        replace(config, **best),
-        name=name,
-        neighbours=neighbours,
-        on_progress=on_progress,
+        ws, collection, replace(config, **best), name=name, neighbours=neighbours, on_progress=on_progress
     )
     shutil.rmtree(folder, ignore_errors=True)
     return card
+
+
+def _try(trial: Any, base: Training) -> float:
+    """Train one configuration and return its score.
+
+    Raises:
+        optuna.TrialPruned: if it is behind the others, or diverged: a bad trial is not a bad sweep.
+    """
+    from optuna import TrialPruned
+
+    def watch(event: Event) -> None:
+        base.on_progress(event)
+        if isinstance(event, EpochDone) and event.stage == "questions":
+            trial.report(event.metrics.get("MRR@10", 0.0), event.epoch)
+            if trial.should_prune():
+                raise TrialPruned
+
+    config = replace(base.config, **suggest(trial, base.config))
+    training = Training(base.data, config, base.work / f"trial-{trial.number}", watch, base.neighbours)
+    try:
+        fit(training)
+    except EncoderFault as error:
+        raise TrialPruned from error
+    finally:
+        shutil.rmtree(training.work, ignore_errors=True)
+    return training.metrics[WATCHED]
 
 
 def suggest(trial: Any, config: TwoTowerConfig) -> dict[str, Any]:
