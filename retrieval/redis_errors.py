@@ -1,7 +1,6 @@
 """Redis's errors as ours: one table, at the one edge where they come in."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from redis.exceptions import (
     AuthenticationError,
@@ -14,8 +13,10 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from retrieval.deadlines import time_left_s
 from retrieval.errors import (
     BackendUnavailable,
+    DeadlineExceeded,
     FailedPrecondition,
     InternalError,
     StorageFull,
@@ -83,6 +84,8 @@ def translated(error: Exception) -> TwinspireError:
     for beginning, kind, said in REPLIES:
         if message.removeprefix("ERR ").startswith(beginning) or f"{beginning} " in message[:200]:
             return kind(said)
+    if isinstance(error, ConnectionError | TimeoutError | OSError) and time_left_s() == 0:
+        return DeadlineExceeded("the deadline passed while Redis was asked")
     if isinstance(error, TimeoutError):
         return BackendUnavailable("Redis did not answer in time: retry")
     if isinstance(error, ConnectionError | RedisClusterException | OSError):
@@ -92,10 +95,15 @@ def translated(error: Exception) -> TwinspireError:
     return InternalError(f"Redis failed: {type(error).__name__}")
 
 
-@contextmanager
-def translate_redis_errors() -> Iterator[None]:
-    """Turn Redis's errors into ours."""
-    try:
-        yield
-    except (RedisError, RedisClusterException, OSError) as error:
-        raise translated(error) from None
+def settled(reply: Any, partial: bool = False) -> Any:
+    """Return a reply; raise what is an error, unless it may be missing and says only that Redis is away.
+
+    Raises:
+        TwinspireError: as `translated` says.
+    """
+    if not isinstance(reply, RedisError | RedisClusterException | OSError):
+        return reply
+    error = translated(reply)
+    if partial and isinstance(error, BackendUnavailable):
+        return error
+    raise error

@@ -1,21 +1,22 @@
-"""Talking to one Redis: commands in bulk over several connections at once. What imports redis is here.
+"""Talking to Redis, alone or a cluster: commands in bulk over several connections at once.
 
 Its address is a secret (it may hold a password), so it comes from the environment, a file or a flag, and is
 never printed.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import redis
-from redis.exceptions import RedisError, ResponseError
+from redis.connection import parse_url
 
 from retrieval.errors import FailedPrecondition, UnusableWorkspace
-from retrieval.redis_errors import RedisUnusable, translate_redis_errors
-
-Command: TypeAlias = Sequence[str | bytes | int | float]
+from retrieval.redis_cluster import Address, RedisCluster
+from retrieval.redis_errors import RedisUnusable, settled
+from retrieval.redis_exchange import Command as Command
+from retrieval.redis_exchange import exchange
 
 URL_VARIABLE = "TWINSPIRE_REDIS_URL"
 URL_FILE_VARIABLE = "TWINSPIRE_REDIS_URL_FILE"  # for secrets that are mounted as files
@@ -23,6 +24,8 @@ URL_FILE_VARIABLE = "TWINSPIRE_REDIS_URL_FILE"  # for secrets that are mounted a
 MINIMUM_VERSION = (8, 0, 0)
 # Before these, deleting a vector while it is being searched may crash the server.
 SAFE_VERSIONS = ((8, 8, 2), (8, 10, 1))
+
+CONNECT_TIMEOUT_S = 1.0
 
 _chosen_url = ""
 _servers: dict[tuple[int, str], "RedisServer"] = {}
@@ -80,42 +83,81 @@ def redis_server() -> "RedisServer":
     return _servers[key]
 
 
+class OneRedis:
+    """The link to a Redis that stands alone. Safe to use from several threads."""
+
+    def __init__(self, pool: redis.ConnectionPool) -> None:
+        self._pool = pool
+
+    def run(self, commands: Sequence[Command], *, lanes: int = 1, partial: bool = False) -> list[Any]:
+        """Run many commands; `RedisServer.run` says how."""
+        lanes = max(1, min(lanes, len(commands)))
+        answers = exchange([(self._pool, commands[lane::lanes]) for lane in range(lanes)])
+        replies: list[Any] = [None] * len(commands)
+        for lane, own in enumerate(answers):
+            replies[lane::lanes] = own
+        return [settled(reply, partial) for reply in replies]
+
+    def call_everywhere(self, *command: str) -> list[Any]:
+        """Run a command at the one node there is."""
+        return self.run([command])
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.disconnect()
+
+
 class RedisServer:
-    """A Redis, safe to use from several threads."""
+    """A Redis, or a Redis Cluster, which is used in the same way. Safe to use from several threads."""
 
     def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
         """Connect to nothing yet.
 
+        Args:
+            url: as redis-py takes it; it may name several nodes of a cluster: redis://user:password@a:1,b:2.
+            timeout_s: how long to wait for an answer.
+
         Raises:
             RedisUnusable: if the url is none of Redis's.
         """
-        try:
-            self._pool = redis.ConnectionPool.from_url(
-                url,
-                protocol=2,
-                socket_timeout=timeout_s,
-                socket_connect_timeout=timeout_s,
-                max_connections=64,
-            )
-        except ValueError:
-            raise RedisUnusable(
-                "the address of Redis must begin with redis://, rediss:// or unix://"
-            ) from None
-        self.version: tuple[int, ...] = ()
+        settings = {
+            "protocol": 2,
+            "socket_timeout": timeout_s,
+            "socket_connect_timeout": min(timeout_s, CONNECT_TIMEOUT_S),
+            "max_connections": 64,
+        }
+        seeds, parsed = parse_address(url)
+        self._settings = {**settings, **parsed}
+        self._seeds = seeds
+        self._link: OneRedis | RedisCluster
+        if len(seeds) > 1:
+            self._link = RedisCluster(seeds, **self._settings)
+        else:
+            self._link = OneRedis(redis.ConnectionPool(**self._settings))
+        self.version: tuple[int, ...] = ()  # of the oldest node
 
     def check(self) -> None:
-        """Find out whether this Redis can hold an index.
+        """Find out whether this Redis can hold an index, and whether it is a cluster.
 
         Raises:
             BackendUnavailable: if it does not answer.
             RedisAccessDenied: if it refuses the password.
             RedisUnusable: if it has no vector sets.
         """
-        told = self.information("server").get("redis_version", "0")
-        self.version = tuple(int(part) for part in told.split(".")[:3] if part.isdigit())
+        if self.information("cluster").get("cluster_enabled") == "1" and isinstance(self._link, OneRedis):
+            self._link.close()
+            self._link = RedisCluster(self._seeds, **self._settings)
+        told = [node.get("redis_version", "0") for node in self.informations("server")]
+        versions = [tuple(int(part) for part in each.split(".")[:3] if part.isdigit()) for each in told]
+        self.version, oldest = min(zip(versions, told, strict=True))
         if self.version < MINIMUM_VERSION:
-            raise RedisUnusable(f"this is Redis {told}: Redis 8 or later is needed, for its vector sets")
+            raise RedisUnusable(f"this is Redis {oldest}: Redis 8 or later is needed, for its vector sets")
         self.call("VCARD", "twinspire:none")
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether it is a Redis Cluster, as far as is known before `check`."""
+        return isinstance(self._link, RedisCluster)
 
     @property
     def has_known_faults(self) -> bool:
@@ -123,9 +165,12 @@ class RedisServer:
         return not (self.version >= SAFE_VERSIONS[1] or SAFE_VERSIONS[0] <= self.version < (8, 9, 0))
 
     def information(self, section: str) -> dict[str, str]:
-        """Return a section of INFO."""
-        lines = self.call("INFO", section).decode(errors="replace").splitlines()
-        return dict(line.split(":", 1) for line in lines if ":" in line)
+        """Return a section of INFO, of any node."""
+        return _as_dict(self.call("INFO", section))
+
+    def informations(self, section: str) -> list[dict[str, str]]:
+        """Return a section of INFO of each node that serves some part."""
+        return [_as_dict(reply) for reply in self._link.call_everywhere("INFO", section)]
 
     def call(self, *command: str | bytes | int | float) -> Any:
         """Run one command.
@@ -135,52 +180,50 @@ class RedisServer:
         """
         return self.run([command])[0]
 
-    def run(self, commands: Sequence[Command], *, lanes: int = 1) -> list[Any]:
+    def run(self, commands: Sequence[Command], *, lanes: int = 1, partial: bool = False) -> list[Any]:
         """Run many commands, in one round trip over each of some connections.
 
         Args:
             commands: in any number; within a lane they run in order.
-            lanes: connections to spread them over, so that Redis can work on several at once.
+            lanes: connections to each node to spread them over, so that Redis can work on several at once.
+            partial: do not fail where a node is away, and do not wait for it.
 
         Returns:
-            The replies, in the order of the commands.
+            The replies, in the order of the commands; if `partial`, the `BackendUnavailable` of a command
+            in the place of its reply.
 
         Raises:
             TwinspireError: as `redis_errors.translated` says, for the first command that failed.
         """
-        if not commands:
-            return []
-        lanes = max(1, min(lanes, len(commands)))
-        replies: list[Any] = [None] * len(commands)
-        with translate_redis_errors():
-            connections: list[Any] = []
-            try:
-                for lane in range(lanes):
-                    connections.append(self._pool.get_connection())
-                    packed = connections[lane].pack_commands(commands[lane::lanes])
-                    connections[lane].send_packed_command(packed)
-                for lane, connection in enumerate(connections):
-                    replies[lane::lanes] = [_reply(connection) for _ in range(lane, len(commands), lanes)]
-            except BaseException:
-                for connection in connections:
-                    connection.disconnect()  # what it still had to say belongs to nobody
-                raise
-            finally:
-                for connection in connections:
-                    self._pool.release(connection)
-            fault = next((reply for reply in replies if isinstance(reply, RedisError)), None)
-            if fault is not None:
-                raise fault
-        return replies
+        return self._link.run(commands, lanes=lanes, partial=partial) if commands else []
 
     def close(self) -> None:
         """Close all connections."""
-        self._pool.disconnect()
+        self._link.close()
 
 
-def _reply(connection: Any) -> Any:
-    """Read one reply; an error reply is returned, for others follow it."""
+def parse_address(url: str) -> tuple[list[Address], dict[str, Any]]:
+    """Read where the nodes are, and the settings that hold for each of them.
+
+    Raises:
+        RedisUnusable: if the url is none of Redis's.
+
+    >>> parse_address("redis://a:1,b:2")[0]
+    [('a', 1), ('b', 2)]
+    """
+    parse: Callable[[str], dict[str, Any]] = parse_url
+    scheme, _, rest = url.partition("://")
+    place, slash, path = rest.partition("/")
+    user, at, hosts = place.rpartition("@")
     try:
-        return connection.read_response(disconnect_on_error=False)
-    except ResponseError as error:
-        return error
+        if scheme == "unix":
+            return [], dict(parse(url))
+        found = [dict(parse(f"{scheme}://{user}{at}{host}{slash}{path}")) for host in hosts.split(",")]
+    except ValueError:
+        raise RedisUnusable("the address of Redis must begin with redis://, rediss:// or unix://") from None
+    return [(str(each.get("host", "localhost")), int(each.get("port", 6379))) for each in found], found[0]
+
+
+def _as_dict(reply: bytes) -> dict[str, str]:
+    lines = reply.decode(errors="replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)

@@ -1,0 +1,186 @@
+"""A real Redis Cluster on loopback: three primaries, and a replica of each."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import redis
+from redis.exceptions import RedisError
+
+from retrieval.local_redis import LocalRedis, free_port
+
+SLOTS = 16384
+# How long a node may be silent until the others think it failed.
+NODE_TIMEOUT_MS = 1000
+START_TIMEOUT_S = 30.0
+
+
+class Node:
+    """One node of the cluster."""
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.bus_port = free_port()
+        self.process = LocalRedis(
+            "--cluster-enabled", "yes",
+            "--cluster-port", str(self.bus_port),
+            "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
+            # The parts that are left answer, and a replica steps in whatever the age of its data.
+            "--cluster-require-full-coverage", "no",
+            "--cluster-replica-validity-factor", "0",
+            "--repl-diskless-sync-delay", "0",
+            "--repl-ping-replica-period", "1",
+            *arguments,
+        )  # fmt: skip
+        self.client: Any = None
+        self.is_running = False
+        self.id = ""
+
+    def start(self) -> None:
+        """Start the process."""
+        self.process.start()
+        self.is_running = True
+        self.client = redis.Redis(port=self.process.port, socket_timeout=5.0)
+        wait_until(self._answers)
+        self.id = self.client.execute_command("CLUSTER MYID").decode()
+
+    def _answers(self) -> bool:
+        return bool(self.client.ping())
+
+    def call(self, *command: str | int | bytes) -> Any:
+        """Run a command at this node, and return the raw reply."""
+        connection = self.client.connection_pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            self.client.connection_pool.release(connection)
+
+    def kill(self) -> None:
+        """End the process as a crash would."""
+        self.is_running = False
+        self.process.kill()
+
+    def stop(self) -> None:
+        """End the process, and remove what it wrote."""
+        self.is_running = False
+        if self.client is not None:
+            self.client.close()
+        self.process.stop()
+
+
+class LocalCluster:
+    """Three primaries, each with a replica. Use as a context manager."""
+
+    def __init__(self, *arguments: str, primaries: int = 3, replicas: bool = True) -> None:
+        self.primaries = [Node(arguments) for _ in range(primaries)]
+        self.replicas = [Node(arguments) for _ in range(primaries if replicas else 0)]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes."""
+        return [*self.primaries, *self.replicas]
+
+    @property
+    def url(self) -> str:
+        """The addresses of all nodes, in one url."""
+        return "redis://" + ",".join(f"127.0.0.1:{node.process.port}" for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End all processes."""
+        for node in self.nodes:
+            node.stop()
+
+    def _start(self) -> None:
+        for node in self.nodes:
+            node.start()
+        share = SLOTS / len(self.primaries)
+        for place, node in enumerate(self.primaries):
+            node.call("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+            node.call("CLUSTER", "ADDSLOTSRANGE", round(place * share), round((place + 1) * share) - 1)
+        first = self.primaries[0]
+        for node in self.nodes[1:]:
+            node.call("CLUSTER", "MEET", "127.0.0.1", first.process.port, first.bus_port)
+        wait_until(self._all_know_all)
+        for replica, primary in zip(self.replicas, self.primaries, strict=False):
+            replica.call("CLUSTER", "REPLICATE", primary.id)
+        self.settle()
+
+    def _all_know_all(self) -> bool:
+        return all(len(table(node)) == len(self.nodes) for node in self.nodes)
+
+    def settle(self) -> None:
+        """Wait until every node that runs thinks that the cluster is whole, and replicas are in step."""
+        wait_until(self._is_whole)
+
+    def _is_whole(self) -> bool:
+        running = [node for node in self.nodes if node.is_running]
+        for node in running:
+            told = node.call("CLUSTER", "INFO").decode()
+            if "cluster_state:ok" not in told or "cluster_slots_ok:16384" not in told:
+                return False
+            replication = node.client.info("replication")
+            if replication["role"] == "slave" and replication["master_link_status"] != "up":
+                return False
+        return len({frozenset(owners(node).items()) for node in running}) == 1
+
+    def primary_of(self, slot: int) -> Node:
+        """Return the node that serves a slot now, as the nodes that run say."""
+        witness = next(node for node in self.nodes if node.is_running)
+        port = next(port for (first, last), port in owners(witness).items() if first <= slot <= last)
+        return next(node for node in self.nodes if node.process.port == port)
+
+
+def table(node: Node) -> list[str]:
+    """Return what a node knows of the cluster, a line for each node that answered it."""
+    lines = node.call("CLUSTER", "NODES").decode().splitlines()
+    return [line for line in lines if "handshake" not in line and "noaddr" not in line]
+
+
+def owners(node: Node) -> dict[tuple[int, int], int]:
+    """Return who serves which slots, as a node sees it: (first, last) -> port."""
+    return {(first, last): primary[1] for first, last, primary, *_ in node.call("CLUSTER", "SLOTS")}
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S) -> None:
+    """Ask again and again until a condition holds; a Redis that does not answer yet is asked again."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        with suppress(RedisError, OSError):
+            if condition():
+                return
+        time.sleep(0.02)
+    raise TimeoutError(f"still not so after {timeout_s} s")
+
+
+def move_slot(cluster: LocalCluster, slot: int, target: Node) -> int:
+    """Move a slot with its keys to another node while it serves, as redis-cli's reshard does.
+
+    Returns:
+        How many keys were moved.
+    """
+    source = cluster.primary_of(slot)
+    target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+    source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+    moved = 0
+    while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, 10):
+        for key in keys:
+            source.call("MIGRATE", "127.0.0.1", target.process.port, key, 0, 5000)
+            moved += 1
+    for node in (target, source, *cluster.primaries):
+        node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+    return moved
