@@ -41,12 +41,14 @@ def show_evaluation(console: Console, evaluation: Mapping[str, Any]) -> None:
             _difference(evaluation["difference_to_bm25"][metric], narrow=narrow),
         )
     console.print(table)
-    console.print(
-        f"[dim]{'±' if narrow else 'In brackets'}: 95 % bootstrap intervals over queries. "
+    sign = "±" if narrow else "In brackets"
+    note = (
+        f"{sign}: 95 % bootstrap intervals over queries. "
         f"ANN recall@10 against exact search: {evaluation['ann_recall@10']:.3f}; "
-        f"by exact search the vectors' MRR@10 is {evaluation['exact']['MRR@10']:.3f}. Index {escape(evaluation['index_version'])}.[/]",
-        soft_wrap=not console.is_terminal,
+        f"by exact search the vectors' MRR@10 is {evaluation['exact']['MRR@10']:.3f}. "
+        f"Index {evaluation['index_version']}."
     )
+    console.print(f"[dim]{escape(note)}[/]", soft_wrap=not console.is_terminal)
     if "reranking" in evaluation:
         console.print(_reranking(evaluation["reranking"]), soft_wrap=not console.is_terminal)
 
