@@ -78,8 +78,9 @@ class ExactIndex:
         selection: Selection | None = None,
         effort: int = 0,
         exact: bool = False,
+        allow_partial: bool = False,
     ) -> Neighbors:
-        """Find the nearest vectors of each query; `effort` and `exact` change nothing here."""
+        """Find the nearest vectors of each query; the options change nothing here."""
         check_queries(queries, self.dims)
         positions = None if selection is None else positions_of(self._keys, selection.keys)
         found, scores = scan(self._rows, queries, limit, positions)

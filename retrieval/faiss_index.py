@@ -149,6 +149,7 @@ class FaissIndex:
         selection: Selection | None = None,
         effort: int = 0,
         exact: bool = False,
+        allow_partial: bool = False,
     ) -> Neighbors:
         """Find the nearest vectors of each query, as the planner thinks best where there is a filter."""
         check_queries(queries, self.dims)

@@ -28,6 +28,7 @@ class Candidates:
     tied: bool = False  # two that follow each other score the same, so that ids decide
     cosines: NDArray[np.float64] | None = None  # where scores are fused; NaN = no vector
     lexical: NDArray[np.float64] | None = None  # likewise; 0 = no word in common
+    partial: bool = False  # some part of the index did not answer
 
 
 class Source(Protocol):

@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import Unavailable
 from retrieval.filters import Filter
 from retrieval.fusion import LearnedFusion, fuse, order_fused
 from retrieval.hits import Candidates
@@ -89,7 +90,12 @@ def gather_sides(
     segments = source.segments_of(sorted({rowid for rowids in lexical_only for rowid in rowids}))
     sides = []
     for row in range(len(texts)):
-        beside = _nearest_segments(source, queries[row], lexical_only[row], segments)
+        try:
+            beside = _nearest_segments(source, queries[row], lexical_only[row], segments)
+        except Unavailable:
+            if not nearest.partial:
+                raise
+            beside = {}  # their vectors may be in the part that is away
         complete = len(lexical[row]) < depth and bool((nearest.keys[row] == NO_KEY).any())
         sides.append(_join(dense[row], lexical[row], scores[row], beside, complete))
     return sides

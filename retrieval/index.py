@@ -24,6 +24,7 @@ class Neighbors:
     keys: Keys
     scores: NDArray[np.float32]
     plan: str = ""  # how it was searched, for people
+    partial: bool = False  # some part of the index did not answer
 
 
 class Selection(Protocol):
@@ -81,6 +82,7 @@ class Index(Protocol):
         selection: Selection | None = None,
         effort: int = 0,
         exact: bool = False,
+        allow_partial: bool = False,
     ) -> Neighbors:
         """Find the nearest vectors of each query.
 
@@ -90,6 +92,7 @@ class Index(Protocol):
             selection: only these segments may be found.
             effort: how hard to look (for HNSW, ef); 0 takes what was measured at build.
             exact: compare with every vector, so that recall is 1.
+            allow_partial: leave out parts that do not answer, and say so, rather than fail.
 
         Raises:
             DimensionMismatch: if the queries are of another width.

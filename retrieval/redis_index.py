@@ -7,13 +7,14 @@ in Redis, where other servers search them too. Live writes go to it by `add` and
 import json
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import CorruptArtifact
+from retrieval.errors import BackendUnavailable, CorruptArtifact
 from retrieval.exact_index import KEYS_FILE, SCORE_DECIMALS, check_queries, holds, load_keys, scan
 from retrieval.index import NO_KEY, Capabilities, Keys, Neighbors, Selection, Vectors
 from retrieval.index_types import IndexParameters
@@ -21,7 +22,7 @@ from retrieval.planner import graph_effort
 from retrieval.redis_layout import VectorKeys
 from retrieval.redis_planner import plan_filtered
 from retrieval.redis_server import Command, RedisServer, redis_server
-from retrieval.redis_vectors import RedisVectors
+from retrieval.redis_vectors import EVERYWHERE, Reach, RedisVectors
 
 REDIS_FILE = "redis.json"
 
@@ -111,21 +112,36 @@ class RedisIndex:
         selection: Selection | None = None,
         effort: int = 0,
         exact: bool = False,
+        allow_partial: bool = False,
     ) -> Neighbors:
         """Find the nearest vectors of each query; under a filter, as the planner thinks best."""
+        reach = Reach(may_miss=allow_partial)
+        found = self._search(queries, limit, selection, effort, exact, reach)
+        return replace(found, partial=True) if reach.missed else found
+
+    def _search(
+        self,
+        queries: Vectors,
+        limit: int,
+        selection: Selection | None,
+        effort: int,
+        exact: bool,
+        reach: Reach,
+    ) -> Neighbors:
         check_queries(queries, self._dims)
         queries = np.ascontiguousarray(queries, dtype="<f4")
         if not len(queries):
             return _fit(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), limit, "redis")
         if selection is not None:
-            return self._search_filtered(queries, limit, selection, effort, exact)
+            return self._search_filtered(queries, limit, selection, effort, exact, reach)
         if exact and self._parameters.storage != "f32":
-            return _fit(*self.scan(queries, limit, self._keys), limit, "redis, exact over all rows")
-        return _fit(
-            *self.nearest(queries, limit, effort, exact), limit, "redis exact" if exact else "redis hnsw"
-        )
+            return _fit(*self.scan(queries, limit, self._keys, reach), limit, "redis, exact over all rows")
+        found = self.nearest(queries, limit, effort, exact, reach)
+        return _fit(*found, limit, "redis exact" if exact else "redis hnsw")
 
-    def nearest(self, queries: Vectors, limit: int, effort: int = 0, exact: bool = False) -> Found:
+    def nearest(
+        self, queries: Vectors, limit: int, effort: int = 0, exact: bool = False, reach: Reach = EVERYWHERE
+    ) -> Found:
         """Ask every partition for each query's nearest.
 
         Raises:
@@ -151,15 +167,16 @@ class RedisIndex:
                 ("VSIM", key, "FP32", query.tobytes(), "WITHSCORES", "COUNT", wanted, *how)
                 for query in queries
             ]
-        replies = self._server.run(commands, lanes=1 if "NOTHREAD" in how else LANES)
+        replies = self.stored.ask(commands, reach, lanes=1 if "NOTHREAD" in how else LANES)
         self.stored.check(replies[:counting])
-        found = _merged(replies[counting:], len(queries), self._where.partitions, wanted)
-        return found if storage == "f32" else self._rescored(queries, found[0], limit)
+        answers = [() if isinstance(reply, BackendUnavailable) else reply for reply in replies[counting:]]
+        found = _merged(answers, len(queries), self._where.partitions, wanted)
+        return found if storage == "f32" else self._rescored(queries, found[0], limit, reach)
 
-    def _rescored(self, queries: Vectors, found: Keys, limit: int) -> Found:
+    def _rescored(self, queries: Vectors, found: Keys, limit: int, reach: Reach) -> Found:
         """Score candidates again from the vectors as they were before quantisation."""
         wanted = np.unique(found[found != NO_KEY])
-        known, rows = self.stored.fetch(wanted)
+        known, rows = self.stored.fetch(wanted, reach)
         if not len(known):
             return np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
         at = np.minimum(np.searchsorted(known, found), len(known) - 1)
@@ -168,7 +185,7 @@ class RedisIndex:
         return _ordered(np.where(there, found, NO_KEY), scores, limit)
 
     def _search_filtered(
-        self, queries: Vectors, limit: int, selection: Selection, effort: int, exact: bool
+        self, queries: Vectors, limit: int, selection: Selection, effort: int, exact: bool, reach: Reach
     ) -> Neighbors:
         matching = selection.keys
         plan = plan_filtered(
@@ -181,20 +198,27 @@ class RedisIndex:
             exact=exact,
         )
         if plan.fetch == 0:
-            return _fit(*self.scan(queries, limit, matching, selection), limit, plan.text)
-        found, scores = self.nearest(queries, plan.fetch, effort)
+            return _fit(*self.scan(queries, limit, matching, reach, selection), limit, plan.text)
+        found, scores = self.nearest(queries, plan.fetch, effort, reach=reach)
         kept = holds(matching, found)
         poor = np.flatnonzero(kept.sum(axis=1) < min(limit, len(matching)))
         found, scores = _ordered(np.where(kept, found, NO_KEY), np.where(kept, scores, -np.inf), limit)
         if len(poor):
-            exact_keys, exact_scores = self.scan(queries[poor], limit, matching, selection)
+            exact_keys, exact_scores = self.scan(queries[poor], limit, matching, reach, selection)
             found, scores = _widened(found, scores, exact_keys.shape[1])
             found[poor], scores[poor] = NO_KEY, -np.inf
             found[poor, : exact_keys.shape[1]] = exact_keys
             scores[poor, : exact_keys.shape[1]] = exact_scores
         return _fit(found, scores, limit, plan.text)
 
-    def scan(self, queries: Vectors, limit: int, keys: Keys, selection: Selection | None = None) -> Found:
+    def scan(
+        self,
+        queries: Vectors,
+        limit: int,
+        keys: Keys,
+        reach: Reach = EVERYWHERE,
+        selection: Selection | None = None,
+    ) -> Found:
         """Fetch the vectors of some keys and compare each query with all of them."""
         kept = None if selection is None else self._rows.get(selection)
         if kept is not None:
@@ -203,13 +227,13 @@ class RedisIndex:
         parts = []
         room = 0 if selection is None else MAX_KEPT_BYTES - sum(rows.nbytes for _, rows in self._kept())
         keep = len(keys) * self._dims * 4 <= room
-        for part_keys, rows in self.stored.stream(keys):
+        for part_keys, rows in self.stored.stream(keys, reach):
             found = _scanned(part_keys, rows, queries, limit)
             both = np.concatenate([best[0], found[0]], axis=1), np.concatenate([best[1], found[1]], axis=1)
             best = _ordered(*both, limit)
             if keep:
                 parts.append((part_keys, rows))
-        if keep and selection is not None and parts:
+        if keep and selection is not None and parts and reach.fault is None:
             whole = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
             with self._lock:
                 self._rows[selection] = whole

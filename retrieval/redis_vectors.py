@@ -5,11 +5,12 @@ first; both, and the count, happen in one script, which is one transaction.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from retrieval.errors import InternalError
+from retrieval.errors import BackendUnavailable, InternalError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.redis_errors import IndexLost
@@ -54,6 +55,29 @@ for place, name in ipairs(ARGV) do
   if found then rows[place] = found[2] else rows[place] = false end
 end
 return rows"""
+
+
+@dataclass(slots=True)
+class Reach:
+    """How much of the index a search must reach, and what it did."""
+
+    may_miss: bool  # parts that are away
+    answered: bool = False  # some part did
+    fault: BackendUnavailable | None = None  # of a part that did not
+
+    @property
+    def missed(self) -> bool:
+        """Whether some part was away.
+
+        Raises:
+            BackendUnavailable: if all were.
+        """
+        if self.fault is not None and not self.answered:
+            raise self.fault
+        return self.fault is not None
+
+
+EVERYWHERE = Reach(may_miss=False)
 
 
 class RedisVectors:
@@ -146,27 +170,33 @@ class RedisVectors:
         ]
         return [(partition, names) for partition, names in groups if names]
 
-    def fetch(self, keys: Keys) -> tuple[Keys, Vectors]:
+    def fetch(self, keys: Keys, reach: Reach = EVERYWHERE) -> tuple[Keys, Vectors]:
         """Fetch the vectors of the keys that are there.
 
         Args:
             keys: ascending.
+            reach: whether parts may be away.
 
         Returns:
             The keys found, ascending, and their vectors, shape (n, dims).
         """
         commands: list[Command] = []
-        asked: list[int] = []
+        asked: list[list[int]] = []
         for partition, names in self._by_partition(keys):
             for start in range(0, len(names), FETCH_ROWS):
                 part = names[start : start + FETCH_ROWS]
-                asked += map(int, part)
+                asked.append(list(map(int, part)))
                 if self._has_floats:
                     commands.append(("HMGET", self._where.floats(partition), *part))
                 else:
                     commands.append(("EVAL", FETCH, 1, self._where.vectors(partition), *part))
-        rows = [row for reply in self._server.run(commands) for row in reply]
-        there = [(key, row) for key, row in zip(asked, rows, strict=True) if row is not None]
+        there = [
+            (key, row)
+            for names, reply in zip(asked, self.ask(commands, reach), strict=True)
+            if not isinstance(reply, BackendUnavailable)
+            for key, row in zip(names, reply, strict=True)
+            if row is not None
+        ]
         found = np.array([key for key, _ in there], dtype=np.int64)
         if any(len(row) != 4 * self._dims for _, row in there):
             raise IndexLost(
@@ -176,10 +206,27 @@ class RedisVectors:
         order = np.argsort(found)
         return found[order], vectors[order].astype(np.float32)
 
-    def stream(self, keys: Keys) -> Iterator[tuple[Keys, Vectors]]:
+    def stream(self, keys: Keys, reach: Reach = EVERYWHERE) -> Iterator[tuple[Keys, Vectors]]:
         """Fetch many vectors, some at a time, by ascending key."""
         for start in range(0, len(keys), STREAM_ROWS):
-            yield self.fetch(keys[start : start + STREAM_ROWS])
+            yield self.fetch(keys[start : start + STREAM_ROWS], reach)
+
+    def ask(self, commands: Sequence[Command], reach: Reach, *, lanes: int = 1) -> list[Any]:
+        """Run commands that read, and note whether some part was away.
+
+        Returns:
+            The replies; of parts that are away, if that is allowed, the error.
+
+        Raises:
+            BackendUnavailable: if a part is away that must not be.
+        """
+        replies = self._server.run(commands, lanes=lanes, partial=reach.may_miss)
+        for reply in replies:
+            if isinstance(reply, BackendUnavailable):
+                reach.fault = reply
+            else:
+                reach.answered = True
+        return replies
 
     def added(self) -> Keys:
         """Return the keys that were added after the build, ascending."""
@@ -203,6 +250,8 @@ class RedisVectors:
             IndexLost: if it is not the same: a missing key would answer like an empty index.
         """
         for expected, got in zip(replies[::2], replies[1::2], strict=True):
+            if isinstance(expected, BackendUnavailable) or isinstance(got, BackendUnavailable):
+                continue  # it is away, not lost
             if expected is None:
                 raise IndexLost("Redis no longer holds the index: build it again (twinspire index)")
             # Writers are seen between the two: a handful of vectors is no loss.

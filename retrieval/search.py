@@ -48,6 +48,7 @@ class SearchParams:
     effort: int = 0  # 0 = measured at build
     exact: bool = False
     oversampling: float = 1.0  # candidates per hit asked for
+    allow_partial: bool = False  # rather than fail, leave out parts of the index that do not answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,3 +103,4 @@ class SearchResult:
     score_kind: ScoreKind
     search_ms: float  # of the batch this query was in
     fetch_ms: float
+    partial: bool = False  # some part of the index did not answer

@@ -21,7 +21,7 @@ from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
 from retrieval.row_cache import RowCache, name_of
-from retrieval.search import Hit, ScoreKind, SearchResult, VectorQuery
+from retrieval.search import Hit, ScoreKind, SearchParams, SearchResult, VectorQuery
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
 
@@ -76,6 +76,7 @@ class Searcher:
 
     def refresh(self) -> int:
         """Pick up what was encoded, replaced or deleted since the index was built; return `fresh_count`."""
+        held = self._fresh.snapshot().keys  # before the read: what is added after it is not judged by it
         rows = self._ws.fetch(
             "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
             " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
@@ -84,7 +85,7 @@ class Searcher:
             (self.manifest.fingerprint, self.collection, self.manifest.built_key),
         )
         alive = np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))
-        self._fresh.keep(alive)
+        self._fresh.drop(np.setdiff1d(held, alive))
         new = np.setdiff1d(alive, self._fresh.snapshot().keys)
         if len(new):
             self._fresh.add(*embeddings_of(self._ws, self.manifest.fingerprint, new))
@@ -142,25 +143,27 @@ class Searcher:
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
         for task, shown in zip(tasks, hits, strict=True):
             kind = ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE
-            outcomes[task.place] = SearchResult(shown, kind, search_ms, fetch_ms)
+            partial = task.candidates.partial
+            outcomes[task.place] = SearchResult(shown, kind, search_ms, fetch_ms, partial)
         return outcomes
 
     def _find(self, tasks: Sequence[_Task]) -> None:
         """Fill in the candidates, by one search of the index for all queries that may share it."""
-        groups: dict[tuple[str, int, bool, bool], list[_Task]] = {}
+        groups: dict[tuple[str, int, bool, bool, bool], list[_Task]] = {}
         for task in tasks:
             query, params = task.query, task.query.params
             filter_name = "" if query.filter is None else name_of(query.filter)
-            group = (filter_name, params.effort, params.exact, bool(query.lexical_text))
+            group = (filter_name, params.effort, params.exact, params.allow_partial, bool(query.lexical_text))
             groups.setdefault(group, []).append(task)
-        for (_, effort, exact, hybrid), members in groups.items():
-            find = self._find_hybrid if hybrid else self._find_nearest
-            find(members, members[0].query.filter, effort, exact)
+        for members in groups.values():
+            query = members[0].query
+            find = self._find_hybrid if query.lexical_text else self._find_nearest
+            find(members, query.filter, query.params)
 
-    def _find_nearest(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
+    def _find_nearest(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
         fetch = max(task.fetch for task in tasks)
         vectors = np.stack([task.query.vector for task in tasks])
-        nearest = self.nearest(vectors, fetch, filter=filter, effort=effort, exact=exact)
+        nearest = self._nearest(vectors, fetch, filter, params)
         scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
         tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
         there = np.count_nonzero(nearest.keys != NO_KEY, axis=1).tolist()
@@ -169,16 +172,19 @@ class Searcher:
             fetch = task.fetch
             if found < len(row_keys) or fetch < len(row_keys):
                 row_keys, row_scores = row_keys[: min(found, fetch)], row_scores[: min(found, fetch)]
-            task.candidates = Candidates(row_keys, row_scores, found < fetch, nearest.plan, is_tied)
+            task.candidates = Candidates(
+                row_keys, row_scores, found < fetch, nearest.plan, is_tied, partial=nearest.partial
+            )
 
-    def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, effort: int, exact: bool) -> None:
+    def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
         depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
         vectors = np.stack([task.query.vector for task in tasks])
-        nearest = self.nearest(vectors, depth, filter=filter, effort=effort, exact=exact)
+        nearest = self._nearest(vectors, depth, filter, params)
         texts = [task.query.lexical_text for task in tasks]
         sides = gather_sides(self, texts, vectors, nearest, depth, filter)
         for task, side in zip(tasks, sides, strict=True):
             task.candidates = fuse_sides(side, task.query.fusion, self.fusion, nearest.plan)
+            task.candidates.partial = nearest.partial
 
     def nearest(
         self,
@@ -190,8 +196,20 @@ class Searcher:
         exact: bool = False,
     ) -> Neighbors:
         """Find the nearest segments in the index and among the fresh ones; some may be dead."""
+        return self._nearest(vectors, limit, filter, SearchParams(effort=effort, exact=exact))
+
+    def _nearest(
+        self, vectors: Vectors, limit: int, filter: Filter | None, params: SearchParams
+    ) -> Neighbors:
         selection = None if filter is None else self._cache.selection(filter)
-        found = self.index.search(vectors, limit, selection=selection, effort=effort, exact=exact)
+        found = self.index.search(
+            vectors,
+            limit,
+            selection=selection,
+            effort=params.effort,
+            exact=params.exact,
+            allow_partial=params.allow_partial,
+        )
         fresh = self._fresh.snapshot()
         if not len(fresh.keys):
             return found
@@ -200,7 +218,10 @@ class Searcher:
         scores = np.concatenate([found.scores, beside.scores], axis=1)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
         return Neighbors(
-            np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1), found.plan
+            np.take_along_axis(keys, order, axis=1),
+            np.take_along_axis(scores, order, axis=1),
+            found.plan,
+            found.partial,
         )
 
     @property

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded, TwinspireError
 from server.answering import Answerer, Task
 from server.calls import unexpected
@@ -208,7 +209,8 @@ class Pipeline:
             return
         outcomes: list[Outcome]
         try:
-            outcomes = self._answerer.answer(tasks)
+            with work_until(_last_deadline([job for job, _ in taken])):
+                outcomes = self._answerer.answer(tasks)
         except BaseException as error:
             outcomes = [unexpected("answer", error)] * len(tasks)
         deliveries: list[tuple[asyncio.Future[Any], Any]] = []
@@ -240,6 +242,12 @@ class Pipeline:
                 task.queue_ms = task.queue_ms or (now - task.started) * 1e3
             living.append(job)
         return living
+
+
+def _last_deadline(jobs: Sequence[Job]) -> float | None:
+    """Return when nobody waits for these any more; None if somebody waits for ever."""
+    deadlines = [job.deadline for job in jobs if job.deadline is not None]
+    return max(deadlines, default=None) if len(deadlines) == len(jobs) else None
 
 
 def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[tuple[asyncio.Future[Any], Any]]) -> None:

@@ -38,7 +38,10 @@ def search_message(collection: str, query: SearchQuery) -> search_pb2.SearchRequ
         score_threshold=query.score_threshold,
         with_vector=query.with_vector,
         params=search_pb2.SearchParams(
-            effort=query.effort, exact=query.exact, oversampling=query.oversampling
+            effort=query.effort,
+            exact=query.exact,
+            oversampling=query.oversampling,
+            allow_partial=query.allow_partial,
         ),
         expected_encoder_fingerprint=query.expected_fingerprint,
         index_version=query.index_version,

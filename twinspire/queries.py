@@ -47,6 +47,7 @@ class SearchOptions(TypedDict, total=False):
     effort: int
     exact: bool
     oversampling: float
+    allow_partial: bool
     diversity: Diversity | None
     expected_fingerprint: str
     index_version: str
@@ -71,6 +72,7 @@ class SearchQuery:
     effort: int = 0  # how hard to look; 0 = what reached the recall target at build
     exact: bool = False  # compare with every vector
     oversampling: float = 0.0  # candidates per hit asked for; 0 = 1
+    allow_partial: bool = False  # rather than fail, leave out nodes of the index that do not answer
     diversity: Diversity | None = None  # spread the hits
     expected_fingerprint: str = ""  # refuse unless this encoder made the index
     index_version: str = ""  # empty = live

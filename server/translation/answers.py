@@ -80,7 +80,11 @@ class AnswerWriter:
             timing: where the time went.
         """
         rest = pb.SearchResponse(
-            score_kind=_SCORE_KINDS[score_kind], search_id=search_id, timing=timing, truncated_query=truncated
+            score_kind=_SCORE_KINDS[score_kind],
+            search_id=search_id,
+            timing=timing,
+            truncated_query=truncated,
+            partial=result.partial,
         )
         parts = [self._origin, rest.SerializeToString()]
         for hit in result.hits:

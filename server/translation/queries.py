@@ -242,6 +242,7 @@ def _params(params: pb.SearchParams) -> SearchParams:
     return SearchParams(
         effort=int(_number(params.effort, "params.effort", 0, MAX_EFFORT)),
         exact=params.exact,
+        allow_partial=params.allow_partial,
         oversampling=_number(params.oversampling or 1.0, "params.oversampling", 1.0, MAX_OVERSAMPLING),
     )
 

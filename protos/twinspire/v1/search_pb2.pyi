@@ -352,22 +352,28 @@ class SearchParams(_message.Message):
     EFFORT_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     OVERSAMPLING_FIELD_NUMBER: _builtins.int
+    ALLOW_PARTIAL_FIELD_NUMBER: _builtins.int
     effort: _builtins.int
     """How hard to look (HNSW's ef, IVF's nprobe), up to 4096; 0: what reached the recall target at build."""
     exact: _builtins.bool
     """Compare with every vector: recall 1."""
     oversampling: _builtins.float
     """Candidates for each hit asked for, 1 to 100; 0: 1."""
+    allow_partial: _builtins.bool
+    """Where the index lies on several nodes: leave out what does not answer, and set
+    SearchResponse.partial, rather than fail with BACKEND_UNAVAILABLE.
+    """
     def __init__(
         self,
         *,
         effort: _builtins.int = ...,
         exact: _builtins.bool = ...,
         oversampling: _builtins.float = ...,
+        allow_partial: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effort", b"effort", "exact", b"exact", "oversampling", b"oversampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "effort", b"effort", "exact", b"exact", "oversampling", b"oversampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
