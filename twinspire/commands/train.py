@@ -122,18 +122,15 @@ def train_group() -> None:
 @click.option(
     "--sweep", type=click.IntRange(1), metavar="TRIALS", help="Search for the best settings (Optuna)."
 )
-@click.option(
-    "--resume", is_flag=True, help="Go on with a training that stopped: the same settings always do."
-)
 @training_options
 @json_option
 @pass_session
-def two_tower_command(session: Session, /, collection: str, name: str, resume: bool, **options: Any) -> None:
+def two_tower_command(session: Session, /, collection: str, name: str, **options: Any) -> None:
     """Train a two-tower on COLLECTION's texts and judged questions, and register it as NAME@version.
 
     Progress and the metrics on held-out (validation) questions are shown after every epoch; the best
-    weights are kept. A training that was interrupted goes on from its last checkpoint and ends in the same
-    weights. For several processes: torchrun --nproc-per-node 2 -m twinspire train two-tower ...
+    weights are kept. A training that was interrupted goes on from its last checkpoint when it is run again
+    with the same settings, and ends in the same weights. For several processes: torchrun --nproc-per-node 2 -m twinspire train two-tower ...
     """
     from twinspire.training import run_training
 
