@@ -61,10 +61,10 @@ class FreshVectors:
         order = np.argsort(all_keys)
         self._replace(all_keys[order], all_rows[order])
 
-    def keep(self, keys: Keys) -> None:
-        """Drop all but these keys: the others were deleted or replaced."""
+    def drop(self, keys: Keys) -> None:
+        """Drop these keys: they were deleted or replaced."""
         with self._lock:
-            alive = np.isin(self._snapshot.keys, keys)
+            alive = ~np.isin(self._snapshot.keys, keys)
             if not alive.all():
                 self._replace(self._snapshot.keys[alive], self._rows[: len(alive)][alive])
 

@@ -25,7 +25,7 @@ def test_a_snapshot_never_changes() -> None:
     before = fresh.snapshot()
 
     fresh.add(np.array([2]), unit_rows(1))
-    fresh.keep(np.array([3]))
+    fresh.drop(np.array([1, 2]))
 
     assert before.keys.tolist() == [1, 3]
     assert (before.vectors(np.array([1, 3])) == unit_rows(2)).all()
@@ -54,7 +54,7 @@ def test_what_died_is_dropped() -> None:
     fresh = FreshVectors(8)
     fresh.add(np.array([1, 2, 3]), unit_rows(3))
 
-    fresh.keep(np.array([2, 99]))
+    fresh.drop(np.array([1, 3, 99]))
     fresh.add(np.array([4]), unit_rows(1, seed=1))
 
     assert fresh.snapshot().keys.tolist() == [2, 4]

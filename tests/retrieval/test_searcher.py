@@ -289,6 +289,31 @@ def test_refreshing_forgets_fresh_vectors_that_were_deleted(workspace: Workspace
     assert searcher.refresh() == 1
 
 
+class Interrupted(Workspace):
+    """A workspace where something happens right after a read, as another thread would do it."""
+
+    after_reading: Callable[[], None] | None = None
+
+    def fetch(self, sql: str, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        rows = super().fetch(sql, parameters)
+        happen, self.after_reading = self.after_reading, None
+        if happen is not None:
+            happen()
+        return rows
+
+
+def test_refreshing_keeps_what_another_thread_adds_meanwhile(workspace: Workspace) -> None:
+    with Interrupted(workspace.root) as ws:
+        put(ws, "a")
+        searcher = build(ws)
+        upsert_items(ws, "c", [Item("new", text="something new")])
+        ws.after_reading = lambda: searcher.add_fresh(*embed_pending(workspace))
+
+        searcher.refresh()
+
+        assert ids(ask(searcher, direction("something new"), limit=1)) == ["new"]
+
+
 def test_changed_attributes_are_shown_at_once(workspace: Workspace) -> None:
     put(workspace, "a", text="hello", year=1990)
     searcher = build(workspace)
