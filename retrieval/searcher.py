@@ -77,7 +77,6 @@ class Searcher:
     def refresh(self) -> int:
         """Pick up what was encoded, replaced or deleted since the index was built; return `fresh_count`."""
         held = self._fresh.snapshot().keys  # before the read: what is added after it is not judged by it
-        held = self._fresh.snapshot().keys  # before the read: what is added after it is not judged by it
         rows = self._ws.fetch(
             "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
             " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
