@@ -13,34 +13,16 @@ from redis.exceptions import (
     TimeoutError,
 )
 
+from retrieval.backend_errors import IndexLost as IndexLost
+from retrieval.backend_errors import RedisAccessDenied, RedisUnusable
 from retrieval.deadlines import time_left_s
 from retrieval.errors import (
     BackendUnavailable,
     DeadlineExceeded,
-    FailedPrecondition,
     InternalError,
     StorageFull,
     TwinspireError,
 )
-
-
-class IndexLost(FailedPrecondition):
-    """Redis no longer holds what the manifest says: it was flushed, evicted or restored from elsewhere."""
-
-    reason = "INDEX_LOST"
-
-
-class RedisUnusable(FailedPrecondition):
-    """What answers is no Redis with vector sets, or its keys are of another kind."""
-
-    reason = "REDIS_UNUSABLE"
-
-
-class RedisAccessDenied(InternalError):
-    """The password is wrong, or the user may not do this: for the administrator, not for the caller."""
-
-    reason = "BACKEND_ACCESS_DENIED"
-
 
 _RETRY = "Redis does not take this now: retry"
 

@@ -1,7 +1,7 @@
 """What is served now: the live version of each collection, swapped without a gap."""
 
 import asyncio
-import contextlib
+import copy
 import logging
 import time
 from collections import OrderedDict
@@ -9,6 +9,7 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from encoders.encoder import Encoder
+from retrieval.backend_errors import BackendFault
 from retrieval.chunking import Chunking
 from retrieval.collections import collection_names, require_collection
 from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
@@ -26,6 +27,7 @@ from server.workers import Workers
 
 # Versions other than the live ones that are kept loaded for requests that name them.
 MAX_NAMED_VERSIONS = 2
+_RETRY_S = 0.5  # until it is tried again to load what could not be loaded
 
 
 class Live:
@@ -49,6 +51,9 @@ class Live:
         self._health = health
         self._served: dict[str, Served] = {}
         self._aliases: dict[str, str | None] = {}  # as last seen in the database
+        self._faults: dict[
+            str, TwinspireError
+        ] = {}  # why the live version is not served, where that may pass
         self._named: OrderedDict[tuple[str, str], Served] = OrderedDict()
         self._swapping = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -83,6 +88,8 @@ class Live:
             CollectionNotFound: if there is no such collection.
             VersionNotFound: if it has no such version.
             BackendUnavailable: if no version is live, or it is still being loaded.
+            FailedPrecondition: if its backend cannot be used.
+            InternalError: if its backend refuses the server.
         """
         served = self._served.get(collection)
         if served is not None and version in ("", served.version):
@@ -90,6 +97,8 @@ class Live:
         if version:
             return await self._find_named(collection, version)
         await self._workers.reads.run(require_collection, self._ws, collection)
+        if collection in self._faults:
+            raise copy.copy(self._faults[collection])
         if self._aliases.get(collection) or self._loading:
             raise BackendUnavailable(f"collection {collection!r} is being loaded, or cannot be: retry later")
         raise BackendUnavailable(f"collection {collection!r} has no live index yet: build one, then retry")
@@ -184,14 +193,17 @@ class Live:
 
     async def start(self) -> None:
         """Load every collection's live version."""
-        with contextlib.suppress(Unavailable):  # the watcher tries again
+        try:
             await self._follow()
+        except (Unavailable, BackendFault) as error:  # the watcher tries again
+            log("loading failed", level=logging.ERROR, reason=error.reason, why=str(error))
         self._loading = False
         await self._tell_health()
 
     async def watch(self) -> None:
         """Follow what other processes promote and write, until cancelled."""
         seen = None
+        told = ""  # the last error that was logged: the same again is no news
         stale = False
         rested = 0.0  # when the next refresh may begin
         while True:
@@ -207,8 +219,12 @@ class Live:
                     # A refresh reads all fresh rows: under steady writes it gets a tenth of the time.
                     rested = time.monotonic() + 10 * (time.monotonic() - started)
                     stale = False
+                told = ""
             except TwinspireError as error:
-                log("watching failed", level=logging.WARNING, reason=error.reason, why=str(error))
+                if told != str(error):
+                    log("watching failed", level=logging.WARNING, reason=error.reason, why=str(error))
+                told = str(error)
+                await asyncio.sleep(_RETRY_S)
             except Exception as error:
                 unexpected("watch", error)
 
@@ -221,14 +237,22 @@ class Live:
             aliases = await self._workers.loads.run(self._read_aliases)
             for collection in self._aliases.keys() - aliases.keys():
                 self._aliases.pop(collection)
+                self._faults.pop(collection, None)
                 if served := self._served.pop(collection, None):
                     self._retire(served)
             for collection, version in aliases.items():
                 if version != self._aliases.get(collection):
-                    await self._load_live(collection)
+                    try:
+                        await self._load_live(collection)
+                    except (Unavailable, BackendFault) as error:
+                        self._faults[collection] = error
+                        continue
+                    self._faults.pop(collection, None)
                     self._aliases[collection] = version
         self._metrics.ready.set(len(self._served))
         await self._tell_health()
+        if self._faults:
+            raise next(iter(self._faults.values()))  # the watcher tries again
 
     def _read_aliases(self) -> dict[str, str | None]:
         return {name: live_version(self._ws, name) for name in collection_names(self._ws)}
@@ -236,8 +260,8 @@ class Live:
     async def _load_live(self, collection: str) -> None:
         try:
             loaded = await self._workers.loads.run(self._loader.load_live, collection)
-        except Unavailable:
-            raise  # a passing fault: the watcher tries again
+        except (Unavailable, BackendFault):
+            raise  # it may pass
         except Exception as error:
             # What is served already stays: an old version answers better than none.
             known = error if isinstance(error, TwinspireError) else unexpected("load", error)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
+from retrieval.backend_errors import BackendFault
 from retrieval.content import Content, Modality
 from retrieval.embeddings import encoder_row, put_embeddings
 from retrieval.errors import (
@@ -19,6 +20,7 @@ from retrieval.errors import (
     FailedPrecondition,
     ModelNotFound,
     TwinspireError,
+    Unavailable,
 )
 from retrieval.index import Keys, Vectors
 from retrieval.items import list_items
@@ -165,6 +167,8 @@ class Loader:
             (result,) = loaded.searcher.search([VectorQuery(vector=vector)])
             if isinstance(result, Exception):
                 raise result
+        except (Unavailable, BackendFault):
+            raise  # no fault of the version
         except TwinspireError as error:
             raise WarmUpFailed(loaded.opened.version, error) from error
 
