@@ -130,7 +130,8 @@ def two_tower_command(session: Session, /, collection: str, name: str, **options
 
     Progress and the metrics on held-out (validation) questions are shown after every epoch; the best
     weights are kept. A training that was interrupted goes on from its last checkpoint when it is run again
-    with the same settings, and ends in the same weights. For several processes: torchrun --nproc-per-node 2 -m twinspire train two-tower ...
+    with the same settings, and ends in the same weights. For several processes:
+    torchrun --nproc-per-node 2 -m twinspire train two-tower ...
     """
     from twinspire.training import run_training
 
