@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
+from encoders.memory import encode_within_memory
 from indexer.progress import OnProgress, Progress
 from indexer.threads import ahead, behind
 from retrieval.collections import count
 from retrieval.content import Content, Modality
 from retrieval.embeddings import count_embeddings, encoder_row, put_embeddings
-from retrieval.errors import EncoderFault, Exhausted
+from retrieval.errors import EncoderFault
 from retrieval.segments import pending_segments
 from retrieval.workspace import Workspace
 
@@ -51,7 +52,7 @@ def encode_pending(
 
     Raises:
         EncoderFault: if a vector is not a finite unit vector of the card's width; its batch is not stored.
-        Exhausted: if a single segment does not fit into the memory.
+        EncoderOutOfMemory: if a single segment does not fit into the memory.
     """
     card = encoder.card
     encoder_row(ws, card.fingerprint, card.dims)
@@ -98,17 +99,9 @@ def encode_items(encoder: Encoder, contents: Sequence[Content]) -> NDArray[np.fl
 
     Raises:
         EncoderFault: if a vector is not a finite unit vector of the card's width.
-        Exhausted: if a single content does not fit into the memory.
+        EncoderOutOfMemory: if a single content does not fit into the memory.
     """
-    try:
-        vectors = encoder.encode_items(contents)
-    except MemoryError as error:
-        if len(contents) == 1:
-            raise Exhausted("the encoder ran out of memory on a single item") from error
-        half = len(contents) // 2
-        return np.concatenate(
-            [encode_items(encoder, contents[:half]), encode_items(encoder, contents[half:])]
-        )
+    vectors = encode_within_memory(encoder.encode_items, contents)
     return checked(encoder, vectors, len(contents))
 
 

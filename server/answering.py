@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
+from encoders.memory import encode_within_memory
 from protos.twinspire.v1 import search_pb2
 from retrieval.content import Content
 from retrieval.errors import (
@@ -130,7 +131,7 @@ class Answerer:
                 if part.content is not None:
                     contents.append(part.content)
                     owners.append((task, at))
-        vectors = self.encoder.encode_queries(contents)
+        vectors = encode_within_memory(self.encoder.encode_queries, contents)
         cut = self.encoder.truncates(contents)
         for (task, at), vector, truncated in zip(owners, vectors, cut, strict=True):
             task.vectors[at] = vector

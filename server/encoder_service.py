@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from encoders.card import read_card
 from encoders.encoder import Encoder
+from encoders.memory import encode_within_memory
 from protos.twinspire.v1 import encoders_pb2 as pb
 from retrieval.collections import require_collection
 from retrieval.content import Content, Modality
@@ -98,7 +99,7 @@ def _encode(encoder: Encoder, contents: Sequence[Content], side: int) -> pb.Enco
     encode = encoder.encode_items if side == pb.SIDE_ITEM else encoder.encode_queries
     cut = encoder.truncates(contents)
     return pb.EncodeResponse(
-        vectors=map(vector_to, encode(contents)),
+        vectors=map(vector_to, encode_within_memory(encode, contents)),
         encoder_fingerprint=encoder.card.fingerprint,
         truncated=[at for at, truncated in enumerate(cut) if truncated],
     )
