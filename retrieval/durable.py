@@ -7,8 +7,13 @@ from retrieval.failpoints import failpoint
 from retrieval.workspace import translate_sqlite_errors
 
 
-def write_durably(file: Path, content: bytes) -> None:
+def write_durably(file: Path, content: bytes, *, mode: int | None = None) -> None:
     """Replace a file in one step: after a crash the old one is there, or the new one.
+
+    Args:
+        file: what to replace or make.
+        content: all of it.
+        mode: its permissions, before anything is in it; None leaves them to the umask.
 
     Raises:
         StorageFull: if the disk is full; nothing of the new file is left.
@@ -18,6 +23,8 @@ def write_durably(file: Path, content: bytes) -> None:
     with translate_sqlite_errors():
         try:
             with staged.open("wb") as out:
+                if mode is not None:
+                    os.fchmod(out.fileno(), mode)
                 out.write(content)
                 failpoint(f"{file.stem}-half-written")
                 out.flush()

@@ -328,6 +328,12 @@ class Overloaded(Exhausted):
     reason = "OVERLOADED"
 
 
+class RateLimited(Exhausted):
+    """A key has used up its rate."""
+
+    reason = "RATE_LIMITED"
+
+
 class StorageFull(Exhausted):
     """The disk is full."""
 

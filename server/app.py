@@ -11,13 +11,15 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 from google.protobuf.message_factory import GetMessageClass
-from grpc_reflection.v1alpha import reflection
 
 from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
 from retrieval.errors import BackendUnavailable
 from retrieval.workspace import Workspace
 from server import health as health_service
-from server.calls import Calls, Gate, UnknownMethods
+from server import reflection
+from server.access import Access
+from server.calls import Calls, Gate, UnknownMethods, unexpected
+from server.certificates import Certificates
 from server.collection_service import CollectionService
 from server.config import ServerConfig
 from server.encoder_service import EncoderService
@@ -28,6 +30,7 @@ from server.loading import Encoders, LoadEncoder, Loader, load_encoder_lazily
 from server.logs import configure_logs, log
 from server.metrics import Metrics
 from server.paging import PageTokens, workspace_key
+from server.permissions import HEALTH, REFLECTION
 from server.search_service import SearchService
 from server.server_service import ServerService
 from server.threads import use_one_thread_per_call
@@ -41,13 +44,14 @@ def _services() -> list[Any]:
     return [service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()]
 
 
-def _handlers(calls: Calls, service: Any, servicer: object) -> dict[str, Any]:
+def _handlers(calls: Calls, service: Any, servicer: object, access: Access | None) -> dict[str, Any]:
     """Make the handlers of a service: its method UpsertItems is answered by the servicer's upsert_items."""
     handlers = {}
     for method in service.methods:
         answer = getattr(servicer, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
         make = calls.both_streams if method.client_streaming else calls.unary
-        handlers[method.name] = make(method.name, GetMessageClass(method.input_type), answer)
+        guard = access.guard(f"{service.full_name}/{method.name}") if access else None
+        handlers[method.name] = make(method.name, GetMessageClass(method.input_type), answer, guard)
     return handlers
 
 
@@ -68,7 +72,7 @@ class Server:
         self._ws = ws
         self._config = config
         self.metrics = Metrics()
-        self.gate = Gate()
+        self.gate = Gate(config.max_concurrent_calls)
         self.health = Health(SERVICES)
         self._workers = Workers(config.max_queued_tasks)
         self._encoders = Encoders(ws, load_encoder)
@@ -76,9 +80,11 @@ class Server:
         self.live = Live(ws, config, loader, self._workers, self.metrics, self.health)
         self.metrics.in_flight.set_function(lambda: self.gate.in_flight)
         self.metrics.queued.set_function(lambda: self.live.queued)
+        self._access = Access(config.keys_file, config.rate_limit) if config.keys_file else None
+        self._certificates = _certificates(config)
         self._grpc = grpc.aio.server(options=_options(config))
         self._add_handlers()
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self._metrics_server: Any = None
         self.port = 0
         self.metrics_port = 0
@@ -87,14 +93,15 @@ class Server:
         calls = Calls(self.metrics, self.gate, self._config.max_request_bytes)
         servicers = self._servicers()
         for service in _services():
-            handlers = _handlers(calls, service, servicers[service.name])
+            handlers = _handlers(calls, service, servicers[service.name], self._access)
             self._grpc.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler(service.full_name, handlers),)
             )
         self._grpc.add_generic_rpc_handlers((health_service.handler(calls, self.health),))
         if self._config.reflection:
-            names = [*SERVICES, health_service.SERVICE, reflection.SERVICE_NAME]
-            reflection.enable_server_reflection(names, self._grpc)
+            names = [*SERVICES, HEALTH, REFLECTION]
+            guard = self._access.guard(f"{REFLECTION}/ServerReflectionInfo") if self._access else None
+            self._grpc.add_generic_rpc_handlers((reflection.handler(calls, names, guard),))
         self._grpc.add_generic_rpc_handlers((UnknownMethods(calls),))
 
     def _servicers(self) -> dict[str, object]:
@@ -120,12 +127,28 @@ class Server:
             self.metrics_port = self._metrics_server.server_port
         await self._grpc.start()
         await self.live.start()
-        self._watcher = asyncio.create_task(self.live.watch())
+        self._watchers = [asyncio.create_task(self.live.watch())]
+        if self._access or self._certificates:
+            self._watchers.append(asyncio.create_task(self._watch_secrets()))
+
+    async def _watch_secrets(self) -> None:
+        """Take over keys and certificates that change, until cancelled."""
+        watched = [secret for secret in (self._access, self._certificates) if secret]
+        while True:
+            await asyncio.sleep(self._config.secrets_interval_s)
+            for secret in watched:
+                try:
+                    await asyncio.to_thread(secret.refresh)
+                except Exception as error:  # the next change is to be noticed all the same
+                    unexpected("secrets", error)
 
     def _listen(self) -> int:
         address = f"{self._config.host}:{self._config.port}"
         try:
-            port = self._grpc.add_insecure_port(address)
+            if self._certificates is None:
+                port = self._grpc.add_insecure_port(address)
+            else:
+                port = self._grpc.add_secure_port(address, self._certificates.credentials())
         except RuntimeError:
             port = 0
         if not port:
@@ -138,16 +161,22 @@ class Server:
         await self.health.close()
         finished = await self.gate.close(self._config.shutdown_grace_s, self._config.shutdown_quiet_s)
         await self._grpc.stop(1.0 if finished else 0.0)
-        if self._watcher is not None:
-            self._watcher.cancel()
+        for watcher in self._watchers:
+            watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._watcher
+                await watcher
         await self.live.close()
         await asyncio.to_thread(self._workers.close)
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()
         log("stopped", finished=finished)
+
+
+def _certificates(config: ServerConfig) -> Certificates | None:
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return Certificates(config.tls_cert, config.tls_key, config.tls_client_ca)
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:
@@ -157,7 +186,10 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake: say so
+        ("grpc.server_handshake_timeout_ms", round(config.handshake_timeout_s * 1000)),
         ("grpc.max_connection_idle_ms", 15 * 60_000),
+        ("grpc.max_connection_age_ms", 60 * 60_000),  # clients connect anew, and so find all servers
+        ("grpc.max_connection_age_grace_ms", 10 * 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
@@ -199,7 +231,8 @@ def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
 
     Raises:
         UnusableWorkspace: if there is no workspace.
-        InsecureAddress: if it would listen in clear beyond loopback.
+        InsecureAddress: if it would listen beyond loopback, in clear or open to everybody.
+        InvalidKeysFile, InvalidCertificates: if they cannot be used.
         BackendUnavailable: if the port is taken.
     """
     configure_logs()

@@ -5,17 +5,19 @@ or UNKNOWN, and a raised exception with UNKNOWN and its text.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
-from retrieval.errors import InternalError, TwinspireError, Unimplemented
+from retrieval.errors import InternalError, Overloaded, TwinspireError, Unimplemented
+from server.access import Guard
 from server.errors import MalformedRequest, RequestTooLarge, ShuttingDown
 from server.logs import log
 from server.metrics import Metrics
@@ -30,12 +32,16 @@ StreamMethod: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Answer]]
 
 
 _LINGER_S = 1.0
+_RETRY_AFTER_S = 0.5  # what is told to those who come when all places are taken
 
 
 class Gate:
     """Counts the calls being answered, and shuts when the server stops."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_calls: int = 1 << 30) -> None:
+        """Let so many calls in at a time, and as many streams."""
+        self._max_calls = max_calls
+        self._streams = 0
         self.in_flight = 0
         self.closing = asyncio.Event()
         self._last_refused = 0.0
@@ -47,10 +53,16 @@ class Gate:
 
         Raises:
             ShuttingDown: if the server is stopping.
+            Overloaded: if too many calls are being answered.
         """
         if self.closing.is_set():
             self._last_refused = time.monotonic()
             raise ShuttingDown()
+        if self.in_flight >= self._max_calls:
+            raise Overloaded(
+                f"{self.in_flight} calls are being answered, no more may: retry later",
+                retry_after_s=_RETRY_AFTER_S,
+            )
         self.in_flight += 1
         self._idle.clear()
 
@@ -59,6 +71,23 @@ class Gate:
         self.in_flight -= 1
         if not self.in_flight:
             self._idle.set()
+
+    @contextlib.contextmanager
+    def stream(self) -> Iterator[None]:
+        """Hold a stream open, which may be idle.
+
+        Raises:
+            Overloaded: if too many streams are open.
+        """
+        if self._streams >= self._max_calls:
+            raise Overloaded(
+                f"{self._streams} streams are open, no more may be: retry later", retry_after_s=_RETRY_AFTER_S
+            )
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     async def close(self, grace_s: float, quiet_s: float) -> bool:
         """Let no more in, and wait for those inside; tell whether all left within the grace.
@@ -86,8 +115,14 @@ class Calls:
         self._gate = gate
         self._max_request_bytes = max_request_bytes
 
-    def unary(self, name: str, request: type[RequestT], method: UnaryMethod[RequestT]) -> Any:
-        """Make the handler of a call with one request and one answer."""
+    def unary(
+        self,
+        name: str,
+        request: type[RequestT],
+        method: UnaryMethod[RequestT],
+        guard: Guard | None = None,
+    ) -> Any:
+        """Make the handler of a call with one request and one answer, which a guard may refuse."""
         record = self._recorder(name)
 
         async def handle(data: bytes, context: Context) -> bytes:
@@ -95,7 +130,7 @@ class Calls:
             try:
                 self._gate.enter()
                 try:
-                    answer = _serialised(await method(self._parse(request, data), context))
+                    answer = _serialised(await method(self._take(request, data, context, guard), context))
                 finally:
                     self._gate.leave()
                 record(started, "OK")
@@ -109,15 +144,22 @@ class Calls:
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    def server_stream(self, name: str, request: type[RequestT], method: StreamMethod[RequestT]) -> Any:
+    def server_stream(
+        self,
+        name: str,
+        request: type[RequestT],
+        method: StreamMethod[RequestT],
+        guard: Guard | None = None,
+    ) -> Any:
         """Make the handler of a call with one request and many answers."""
         record = self._recorder(name)
 
         async def handle(data: bytes, context: Context) -> None:
             started = time.perf_counter()
             try:
-                async for answer in method(self._parse(request, data), context):
-                    await context.write(_serialised(answer))
+                with self._gate.stream():
+                    async for answer in method(self._take(request, data, context, guard), context):
+                        await context.write(_serialised(answer))
                 record(started, "OK")
                 return
             except asyncio.CancelledError:
@@ -129,22 +171,31 @@ class Calls:
 
         return grpc.unary_stream_rpc_method_handler(handle)
 
-    def both_streams(self, name: str, request: type[RequestT], method: UnaryMethod[RequestT]) -> Any:
+    def both_streams(
+        self,
+        name: str,
+        request: type[RequestT],
+        method: UnaryMethod[RequestT],
+        guard: Guard | None = None,
+    ) -> Any:
         """Make the handler of a call whose requests are answered one by one, in order."""
         record = self._recorder(name)
 
         async def handle(_requests: object, context: Context) -> None:
             started = time.perf_counter()
             try:
-                while (data := await self._next(context)) is not None:
-                    started = time.perf_counter()
-                    self._gate.enter()
-                    try:
-                        answer = await method(self._parse(request, data), context)
-                        await context.write(_serialised(answer))
-                    finally:
-                        self._gate.leave()
-                    record(started, "OK")
+                if guard is not None:
+                    guard.admit(context)  # else somebody without a key could hold a stream open
+                with self._gate.stream():
+                    while (data := await self._next(context)) is not None:
+                        started = time.perf_counter()
+                        self._gate.enter()
+                        try:
+                            answer = await method(self._take(request, data, context, guard), context)
+                            await context.write(_serialised(answer))
+                        finally:
+                            self._gate.leave()
+                        record(started, "OK")
                 return
             except asyncio.CancelledError:
                 record(started, "CANCELLED")
@@ -163,6 +214,16 @@ class Calls:
             await self._abort(context, record, time.perf_counter(), failure)
 
         return grpc.stream_stream_rpc_method_handler(handle)
+
+    def _take(self, request: type[RequestT], data: bytes, context: Context, guard: Guard | None) -> RequestT:
+        """Parse a request, of somebody who may make it; a stream's next one may be of a key revoked since."""
+        if guard is None:
+            return self._parse(request, data)
+        principal = guard.admit(context)
+        guard.check_rate(principal)
+        message = self._parse(request, data)
+        guard.charge(principal, message)
+        return message
 
     def _parse(self, request: type[RequestT], data: bytes) -> RequestT:
         if len(data) > self._max_request_bytes:

@@ -1,6 +1,6 @@
 """Errors that only a server can meet: those of the wire and of its life."""
 
-from retrieval.errors import Exhausted, InvalidInput, Unavailable
+from retrieval.errors import Exhausted, FailedPrecondition, InvalidInput, Unavailable
 
 
 class MalformedRequest(InvalidInput):
@@ -37,3 +37,15 @@ class ShuttingDown(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("the server is shutting down: retry on another one")
+
+
+class InvalidKeysFile(FailedPrecondition):
+    """The keys file cannot be read, is not one, or is open to others."""
+
+    reason = "INVALID_KEYS_FILE"
+
+
+class InvalidCertificates(FailedPrecondition):
+    """The certificate, its key or the clients' authority cannot be read, or do not belong together."""
+
+    reason = "INVALID_CERTIFICATES"

@@ -8,8 +8,9 @@ from grpc_health.v1 import health_pb2
 
 from retrieval.errors import NotFound
 from server.calls import Calls, Context
+from server.permissions import HEALTH
 
-SERVICE = "grpc.health.v1.Health"
+SERVICE = HEALTH
 SEARCH_SERVICE = "twinspire.v1.SearchService"
 
 

@@ -64,7 +64,8 @@ def _details(error: errors.TwinspireError, text: str) -> list[message.Message]:
         )
         details.append(error_details_pb2.PreconditionFailure(violations=[state]))
     if isinstance(error, errors.Exhausted):
-        quota = error_details_pb2.QuotaFailure.Violation(subject=error.reason, description=text)
+        subject = error.metadata.get("subject", error.reason)  # what the limit is one of, such as a key
+        quota = error_details_pb2.QuotaFailure.Violation(subject=clip(subject), description=text)
         details.append(error_details_pb2.QuotaFailure(violations=[quota]))
         if error.retry_after_s is not None:
             delay = duration_pb2.Duration()

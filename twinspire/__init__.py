@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from twinspire import errors
     from twinspire.async_client import AsyncClient
     from twinspire.client import Client
+    from twinspire.connection import Tls
     from twinspire.queries import Example, SearchQuery
     from twinspire.results import (
         Collection,
@@ -61,6 +62,7 @@ _HOMES = {
     "SearchResult": "twinspire.results",
     "ServerInfo": "twinspire.results",
     "Timing": "twinspire.results",
+    "Tls": "twinspire.connection",
     "TwinspireError": "retrieval.errors",
     "UpsertReport": "twinspire.results",
 }
@@ -93,6 +95,7 @@ __all__ = [
     "SearchResult",
     "ServerInfo",
     "Timing",
+    "Tls",
     "TwinspireError",
     "UpsertReport",
     "errors",

@@ -14,12 +14,12 @@ from twinspire import calls
 from twinspire.async_upsert_stream import cut_async, send_requests_async
 from twinspire.calls import Call, Side
 from twinspire.client import (
-    CHANNEL_OPTIONS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
     HEALTH_CHECK_TIMEOUT_S,
     HEALTH_PAUSE_S,
 )
+from twinspire.connection import Tls, connection
 from twinspire.faults import error_from_call
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
@@ -61,6 +61,8 @@ class AsyncClient:
         self,
         target: str = DEFAULT_TARGET,
         *,
+        api_key: str | None = None,
+        tls: Tls | bool | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         retries: RetryPolicy | None = None,
     ) -> None:
@@ -68,13 +70,14 @@ class AsyncClient:
         self.target = target
         self.timeout_s = timeout_s
         self.retries = retries or RetryPolicy()
+        self._connection = connection(target, api_key, tls)
         self._opened: grpc.aio.Channel | None = None
 
     @property
     def _channel(self) -> grpc.aio.Channel:
         # A channel takes the running loop, so none is made before there is one.
         if self._opened is None:
-            self._opened = grpc.aio.insecure_channel(self.target, options=CHANNEL_OPTIONS)
+            self._opened = self._connection.open_aio()
         return self._opened
 
     async def close(self) -> None:
@@ -133,7 +136,12 @@ class AsyncClient:
             acknowledged = pending.report.acknowledged
             try:
                 await send_requests_async(
-                    self._channel, self.target, requests, pending, on_progress, self._timeout(timeout_s)
+                    self._channel,
+                    self._connection,
+                    requests,
+                    pending,
+                    on_progress,
+                    self._timeout(timeout_s),
                 )
                 return pending.report
             except TwinspireError as error:
@@ -266,4 +274,4 @@ class AsyncClient:
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response_type.FromString,
-        )(call.request, timeout=timeout_s)
+        )(call.request, timeout=timeout_s, metadata=self._connection.metadata)

@@ -9,6 +9,7 @@ import grpc
 from protos.twinspire.v1 import items_pb2
 from retrieval.errors import DeadlineExceeded, Unavailable
 from twinspire import calls
+from twinspire.connection import Connection
 from twinspire.faults import error_from_call
 from twinspire.results import UpsertReport
 from twinspire.upserts import WINDOW, AnyItem, RequestCutter, UnacknowledgedRequests
@@ -31,7 +32,7 @@ async def cut_async(
 
 async def send_requests_async(
     channel: grpc.aio.Channel,
-    target: str,
+    connection: Connection,
     requests: AsyncIterator[items_pb2.UpsertItemsRequest],
     pending: UnacknowledgedRequests,
     on_progress: Callable[[UpsertReport], None] | None,
@@ -46,7 +47,8 @@ async def send_requests_async(
         calls.UPSERT_PATH,
         request_serializer=items_pb2.UpsertItemsRequest.SerializeToString,
         response_deserializer=items_pb2.UpsertItemsResponse.FromString,
-    )()
+    )(metadata=connection.metadata)
+    target = connection.target
     more, sent, confirmed = True, 0, False
     try:
         while more or pending.requests:

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "twinspire.commands.train:train_group",
     "index": "twinspire.commands.index:index_command",
     "serve": "twinspire.commands.serve:serve_command",
+    "keys": "twinspire.commands.keys:keys_group",
     "search": "twinspire.commands.search:search_command",
     "eval": "twinspire.commands.evaluate:eval_command",
     "bench": "twinspire.commands.bench:bench_group",

@@ -11,6 +11,7 @@ from retrieval.errors import DeadlineExceeded, TwinspireError, Unavailable
 from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.calls import Call, Side
+from twinspire.connection import Tls, connection
 from twinspire.faults import error_from_call
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
@@ -42,13 +43,6 @@ DEFAULT_TARGET = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 10.0
 HEALTH_CHECK_TIMEOUT_S = 2.0
 HEALTH_PAUSE_S = 0.05
-CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 256 << 20),  # a full batch with vectors
-    # Back soon after a server's restart: gRPC's own pauses grow to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-)
 
 
 class Client:
@@ -68,6 +62,8 @@ class Client:
         self,
         target: str = DEFAULT_TARGET,
         *,
+        api_key: str | None = None,
+        tls: Tls | bool | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         retries: RetryPolicy | None = None,
     ) -> None:
@@ -75,13 +71,21 @@ class Client:
 
         Args:
             target: host:port of the server.
+            api_key: the key to send; None takes $TWINSPIRE_API_KEY, or the file $TWINSPIRE_API_KEY_FILE, if
+                set, and "" sends none.
+            tls: `Tls(ca=...)`, True for the system's authorities, False for clear text; None connects by TLS
+                if $TWINSPIRE_TLS_CA names authorities, else in clear, but sends no key so to another machine.
             timeout_s: the default deadline of a call, its retries included.
             retries: how often and when a failed call is tried again; default `RetryPolicy()`.
+
+        Raises:
+            InvalidInput: if the key or a certificate cannot be used.
         """
         self.target = target
         self.timeout_s = timeout_s
         self.retries = retries or RetryPolicy()
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        self._connection = connection(target, api_key, tls)
+        self._channel = self._connection.open()
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
@@ -157,7 +161,12 @@ class Client:
             acknowledged = pending.report.acknowledged
             try:
                 send_requests(
-                    self._channel, self.target, requests, pending, on_progress, self._timeout(timeout_s)
+                    self._channel,
+                    self._connection,
+                    requests,
+                    pending,
+                    on_progress,
+                    self._timeout(timeout_s),
                 )
                 return pending.report
             except TwinspireError as error:
@@ -289,4 +298,4 @@ class Client:
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response_type.FromString,
-        )(call.request, timeout=timeout_s)
+        )(call.request, timeout=timeout_s, metadata=self._connection.metadata)

@@ -19,6 +19,9 @@ REMEDIES: Mapping[str, str] = {
     "VERSION_MOVED": "look at `twinspire versions list COLLECTION` and try again",
     "ENCODER_INDEX_MISMATCH": "build an index with this encoder: `twinspire index COLLECTION --encoder NAME`",
     "CORRUPT_ARTIFACT": "`twinspire doctor` looks for what else is damaged",
+    "UNAUTHENTICATED": "give the key's file with --api-key-file, or the key in TWINSPIRE_API_KEY",
+    "PERMISSION_DENIED": "use a key with that role: `twinspire keys list` shows them on the server",
+    "INVALID_KEYS_FILE": "`twinspire keys list --file FILE` reads it, too",
     "UNUSABLE_WORKSPACE": "check --workspace and TWINSPIRE_WORKSPACE",
 }
 

@@ -7,16 +7,17 @@ import socket
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from retrieval.errors import TwinspireError
+from retrieval.errors import TwinspireError, Unauthenticated
 
 if TYPE_CHECKING:
     from retrieval.workspace import Workspace
+    from twinspire.client import Client
 
 State: TypeAlias = Literal["ok", "warning", "failed"]
 
@@ -45,7 +46,7 @@ class Check:
         return asdict(self)
 
 
-def examine(root: Path, target: str) -> Iterator[Check]:
+def examine(root: Path, target: str, connect: "Callable[..., Client]") -> Iterator[Check]:
     """Check this machine, a workspace, and whoever listens at host:port, in that order."""
     yield check_python()
     yield check_sqlite()
@@ -58,7 +59,7 @@ def examine(root: Path, target: str) -> Iterator[Check]:
     except Exception as error:  # whatever is broken is what the doctor is there to tell
         found = f"{type(error).__name__}: {error}"
         yield Check("workspace contents", "failed", found, "this is a fault of ours: please report it")
-    yield check_server(target)
+    yield check_server(target, connect)
 
 
 def check_python() -> Check:
@@ -243,10 +244,8 @@ def _check_live(workspace: "Workspace", collection: str) -> Check:
     return Check(name, "ok", found)
 
 
-def check_server(target: str) -> Check:
+def check_server(target: str, connect: "Callable[..., Client]") -> Check:
     """Who listens at host:port?"""
-    from twinspire.client import Client
-
     host, _, port = target.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]") or "127.0.0.1", int(port)), timeout=2.0):
@@ -254,9 +253,12 @@ def check_server(target: str) -> Check:
     except (OSError, ValueError):
         return Check("server", "ok", f"nobody listens on {target}: the port is free for `twinspire serve`")
     try:
-        with Client(target, timeout_s=3.0) as client:
+        with connect(target, timeout_s=3.0) as client:
             info = client.server_info()
             ready = client.is_ready()
+    except Unauthenticated as error:
+        remedy = "give it a key that is in force, with --api-key-file or TWINSPIRE_API_KEY"
+        return Check("server", "warning", f"Twinspire on {target} asks for a key: {error}", remedy)
     except TwinspireError:
         remedy = "serve on another port: `twinspire serve --port 0` chooses one"
         return Check("server", "warning", f"another program listens on {target}", remedy)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from retrieval.errors import InvalidInput
+from twinspire.connection_options import Access
 from twinspire.queries import SearchQuery
 from twinspire.results import SearchResult
 from twinspire.session import Session
@@ -13,15 +14,13 @@ Search: TypeAlias = Callable[[str, SearchQuery], SearchResult]
 
 
 @contextmanager
-def open_engine(session: Session, server: str | None) -> Iterator[Search]:
+def open_engine(session: Session, server: str | None, access: Access | None = None) -> Iterator[Search]:
     """Open what answers: the server at host:port, or with None the workspace itself.
 
     Both go through the same pipeline and give the same answers.
     """
     if server:
-        from twinspire.client import Client
-
-        with Client(server) as client:
+        with (access or Access()).client(server) as client:
             yield client.search
         return
     from server.local import LocalSearch
@@ -32,7 +31,7 @@ def open_engine(session: Session, server: str | None) -> Iterator[Search]:
         yield lambda collection, query: search_result(local.search(search_message(collection, query)))
 
 
-def the_collection(session: Session, server: str | None, named: str | None) -> str:
+def the_collection(session: Session, server: str | None, access: Access, named: str | None) -> str:
     """Return the collection that was named, or the only one there is.
 
     Raises:
@@ -41,9 +40,7 @@ def the_collection(session: Session, server: str | None, named: str | None) -> s
     if named:
         return named
     if server:
-        from twinspire.client import Client
-
-        with Client(server) as client:
+        with access.client(server) as client:
             names = [collection.name for collection in client.list_collections()]
     else:
         from retrieval.collections import collection_names

@@ -113,4 +113,23 @@ def _first_cause(details: str) -> str:
     """Keep what a person can use of gRPC's connection errors."""
     if "Connection refused" in details:
         return "connection refused"
+    if "handshake" in details.lower():
+        return f"TLS failed: {_tls_cause(details)}"
     return details.splitlines()[0][:120] if details else "no reason given"
+
+
+def _tls_cause(details: str) -> str:
+    """Say what is wrong between the two ends, as far as OpenSSL's words tell."""
+    for word, cause in _TLS_CAUSES.items():
+        if word in details:
+            return cause
+    return "is it a TLS server, and is this client what it expects"
+
+
+_TLS_CAUSES: Mapping[str, str] = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not vouched for by the authorities given, or expired",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS",
+    "CERTIFICATE_REQUIRED": "it asks for a certificate of ours",
+    "Peer name": "its certificate is of another name",
+    "Hostname": "its certificate is of another name",
+}

@@ -10,6 +10,7 @@ import grpc
 from protos.twinspire.v1 import items_pb2
 from retrieval.errors import DeadlineExceeded, Unavailable
 from twinspire import calls
+from twinspire.connection import Connection
 from twinspire.faults import error_from_call
 from twinspire.results import UpsertReport
 from twinspire.upserts import UnacknowledgedRequests
@@ -17,7 +18,7 @@ from twinspire.upserts import UnacknowledgedRequests
 
 def send_requests(
     channel: grpc.Channel,
-    target: str,
+    connection: Connection,
     requests: Iterator[items_pb2.UpsertItemsRequest],
     pending: UnacknowledgedRequests,
     on_progress: Callable[[UpsertReport], None] | None,
@@ -37,7 +38,7 @@ def send_requests(
         calls.UPSERT_PATH,
         request_serializer=items_pb2.UpsertItemsRequest.SerializeToString,
         response_deserializer=items_pb2.UpsertItemsResponse.FromString,
-    )(iter(outbox.get, None))
+    )(iter(outbox.get, None), metadata=connection.metadata)
     try:
         more = True
         while more or pending.requests:
@@ -49,7 +50,7 @@ def send_requests(
                 else:
                     pending.requests.append(following)
             if pending.requests:
-                report = pending.acknowledge(_next_answer(stream, timeout_s, target))
+                report = pending.acknowledge(_next_answer(stream, timeout_s, connection.target))
                 if on_progress:
                     on_progress(report)
     finally:

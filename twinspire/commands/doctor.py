@@ -2,6 +2,7 @@
 
 import click
 
+from twinspire.connection_options import Access, connection_options
 from twinspire.console import examples, json_option, pass_session, print_json
 from twinspire.session import Session
 
@@ -17,9 +18,10 @@ MARKS = {"ok": ("ok", "green"), "warning": ("look", "yellow"), "failed": ("FAILE
     show_default=True,
     help="Where the server is, or is to be.",
 )
+@connection_options
 @json_option
 @pass_session
-def doctor_command(session: Session, target: str, as_json: bool) -> int:
+def doctor_command(session: Session, target: str, access: Access, as_json: bool) -> int:
     """Check everything that can be wrong here, and say how to mend it; exits 1 if something failed.
 
     Looks at Python, the packages, FAISS, the disk, the workspace and its schema, each model's and each
@@ -29,7 +31,7 @@ def doctor_command(session: Session, target: str, as_json: bool) -> int:
     from twinspire.doctor import examine
 
     checks = []
-    for check in examine(session.root, target):
+    for check in examine(session.root, target, access.client):
         checks.append(check)
         if not as_json:
             word, colour = MARKS[check.state]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from twinspire.connection_options import Access, connection_options
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
 
@@ -30,6 +31,7 @@ PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that j
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--index-version", default="", help="Search this version instead of the live one.")
 @click.option("--explain", is_flag=True, help="With --json: say how each score came about.")
+@connection_options
 @json_option
 @pass_session
 def search_command(
@@ -44,6 +46,7 @@ def search_command(
     exact: bool,
     index_version: str,
     explain: bool,
+    access: Access,
     as_json: bool,
 ) -> None:
     """Find the items nearest to TEXT, or to each line of @FILE (@- reads stdin).
@@ -55,9 +58,9 @@ def search_command(
     from twinspire.queries import SearchQuery
     from twinspire.searching import Searching
 
-    collection = the_collection(session, server, collection)
+    collection = the_collection(session, server, access, collection)
     texts = _texts(text)
-    with open_engine(session, server) as search:
+    with open_engine(session, server, access) as search:
         searching = Searching(
             session,
             collection,

@@ -1,5 +1,6 @@
 """`twinspire serve`: the gRPC server."""
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -7,8 +8,16 @@ import click
 from twinspire.console import examples, pass_session
 from twinspire.session import Session
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 
-@click.command("serve", epilog=examples("twinspire serve --port 50051"))
+
+@click.command(
+    "serve",
+    epilog=examples(
+        "twinspire serve --port 50051",
+        "twinspire serve --host 0.0.0.0 --keys keys.json --tls-cert server.pem --tls-key server.key",
+    ),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -22,14 +31,43 @@ from twinspire.session import Session
     type=click.IntRange(0, 65535),
     help="Serve Prometheus metrics on this port of 127.0.0.1.  [default: off]",
 )
-@click.option("--insecure", is_flag=True, help="Serve in clear, without keys, beyond this machine.")
+@click.option("--no-metrics", is_flag=True, help="Serve no metrics, whatever --metrics-port says.")
+@click.option("--no-reflection", is_flag=True, help="Do not tell generic clients what methods there are.")
+@click.option(
+    "--keys",
+    "keys_file",
+    type=_FILE,
+    envvar="TWINSPIRE_KEYS",
+    help="Ask callers for a key of this file.  [default: keys.json of the workspace, if there]",
+)
+@click.option(
+    "--rate-limit",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Requests a second of each key that has no rate of its own.  [default: no limit]",
+)
+@click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate chain, PEM.")
+@click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM.")
+@click.option("--tls-client-ca", type=_FILE, help="Ask clients for a certificate of these authorities.")
+@click.option("--insecure", is_flag=True, help="Serve in clear, or without keys, beyond this machine.")
 @pass_session
-def serve_command(session: Session, /, **settings: Any) -> None:
+def serve_command(
+    session: Session, /, no_metrics: bool, no_reflection: bool, keys_file: Path | None, **settings: Any
+) -> None:
     """Serve the workspace's collections over gRPC until told to stop (Ctrl-C or SIGTERM).
 
-    Prints one line on stdout when it is ready; its log goes to stderr, as JSON.
+    Prints one line on stdout when it is ready; its log goes to stderr, as JSON. Keys and certificates that
+    change are taken over within a second.
     """
     from server.app import serve
     from server.config import ServerConfig
+    from server.keys import FILE_NAME
 
-    serve(ServerConfig(workspace=session.root, **settings), announce=click.echo)
+    if no_metrics:
+        settings["metrics_port"] = None
+    if keys_file is None and (session.root / FILE_NAME).exists():
+        keys_file = session.root / FILE_NAME
+    config = ServerConfig(
+        workspace=session.root, keys_file=keys_file, reflection=not no_reflection, **settings
+    )
+    serve(config, announce=click.echo)
