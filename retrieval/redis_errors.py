@@ -6,6 +6,7 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     ConnectionError,
+    InvalidResponse,
     NoPermissionError,
     RedisClusterException,
     RedisError,
@@ -62,6 +63,8 @@ def translated(error: Exception) -> TwinspireError:
         return RedisAccessDenied(
             "Redis refuses the user or password, or forbids a command: see its access list"
         )
+    if isinstance(error, InvalidResponse):
+        return RedisUnusable("what answers at the address of Redis is no Redis")
     message = str(error)
     for beginning, kind, said in REPLIES:
         if message.removeprefix("ERR ").startswith(beginning) or f"{beginning} " in message[:200]:

@@ -68,8 +68,11 @@ class _Line:
         except (AuthenticationError, AuthorizationError) as error:
             self._fault = error
             return
-        except (RedisError, OSError) as error:
+        except (ConnectionError, TimeoutError, OSError) as error:
             self._fault = NotSent(str(error))
+            return
+        except RedisError as error:
+            self._fault = error
             return
         try:
             packed = self._connection.pack_commands(self._commands)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -132,7 +132,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
 
 def run_server(
     ws: Workspace, load_encoder: LoadEncoder = load_encoder_lazily, **settings: Any
-) -> Iterator[Running]:
+) -> Generator[Running, None, None]:
     """Run a server over a workspace until the generator is closed."""
     values = {
         "port": 0,
@@ -151,11 +151,13 @@ def run_server(
         return server
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(TIMEOUT_S)
-    with grpc.insecure_channel(
-        f"127.0.0.1:{server.port}", options=[("grpc.max_receive_message_length", -1)]
-    ) as channel:
-        yield Running(ws, server, loop, channel)
-    asyncio.run_coroutine_threadsafe(server.stop(), loop).result(TIMEOUT_S)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    try:
+        with grpc.insecure_channel(
+            f"127.0.0.1:{server.port}", options=[("grpc.max_receive_message_length", -1)]
+        ) as channel:
+            yield Running(ws, server, loop, channel)
+    finally:
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(TIMEOUT_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -78,8 +78,16 @@ def sample_items() -> list[Item]:
     return single + pairs
 
 
+EXACT = IndexParameters(backend="exact", kind="flat", storage="f32")
+
+
 def make_workspace(
-    root: Path, items: Sequence[Item] | None = None, *, max_words: int = 0, broken_word: str = ""
+    root: Path,
+    items: Sequence[Item] | None = None,
+    *,
+    max_words: int = 0,
+    broken_word: str = "",
+    parameters: IndexParameters = EXACT,
 ) -> Workspace:
     """Make a workspace whose collection is indexed and live."""
     ws = Workspace(root, create=True)
@@ -87,11 +95,16 @@ def make_workspace(
     if chosen := sample_items() if items is None else items:
         upsert_items(ws, COLLECTION, chosen)
     write_encoder(ws, max_words=max_words, broken_word=broken_word)
-    promote(ws, COLLECTION, build_version(ws))
+    promote(ws, COLLECTION, build_version(ws, parameters=parameters))
     return ws
 
 
-def build_version(ws: Workspace, model: str = "compass@1", collection: str = COLLECTION) -> str:
+def build_version(
+    ws: Workspace,
+    model: str = "compass@1",
+    collection: str = COLLECTION,
+    parameters: IndexParameters = EXACT,
+) -> str:
     """Encode what is new, build an index of all, and publish it."""
     encoder: Encoder = load_encoder(find_model(ws, model).folder)
     fingerprint = encoder.card.fingerprint
@@ -100,7 +113,6 @@ def build_version(ws: Workspace, model: str = "compass@1", collection: str = COL
         vectors = encoder.encode_items([content for _, content in pending])
         put_embeddings(ws, fingerprint, [key for key, _ in pending], vectors)
     folder = new_version_folder(ws, collection)
-    parameters = IndexParameters(backend="exact", kind="flat", storage="f32")
     batches = read_embeddings(ws, collection, fingerprint)
     queries = np.empty((0, encoder.card.dims), np.float32)
     built = build_index(folder, batches, encoder.card.dims, parameters, queries)
