@@ -3,6 +3,7 @@
 A FAISS id is a position in `keys.npy`, which is ascending: no id map is stored, so none can disagree.
 """
 
+import errno
 import os
 import threading
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import CorruptArtifact
+from retrieval.errors import BackendUnavailable, CorruptArtifact, StorageFull
 from retrieval.exact_index import (
     KEYS_FILE,
     VECTORS_FILE,
@@ -323,8 +324,18 @@ class FaissBuilder:
         self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
 
     def write(self, folder: Path) -> None:
-        """Write the index file."""
-        faiss.write_index(self._index, str(folder / FAISS_FILE))
+        """Write the index file.
+
+        Raises:
+            StorageFull: if the disk is full.
+            BackendUnavailable: if it cannot be written for another reason.
+        """
+        try:
+            faiss.write_index(self._index, str(folder / FAISS_FILE))
+        except RuntimeError as error:
+            if os.strerror(errno.ENOSPC) in str(error):
+                raise StorageFull("the disk is full: free some space and retry") from error
+            raise BackendUnavailable(f"FAISS cannot write {FAISS_FILE}") from error
 
 
 def _empty_index(dims: int, parameters: IndexParameters) -> Any:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import os
@@ -75,5 +76,6 @@ def workspace_key(root: Path) -> bytes:
         except OSError:
             break
         finally:
-            fresh.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                fresh.unlink()
     return secrets.token_bytes(_KEY_BYTES)
