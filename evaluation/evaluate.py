@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeAlias
 
 from encoders.loading import load_encoder
 from evaluation.measurement import Measurement, Stopwatch, System
 from evaluation.records import record_run
-from evaluation.results import Evaluation, SystemScores, score_run
+from evaluation.results import Comparison, Evaluation, SystemScores, compare, compare_scores, score_run
 from evaluation.runs import RetrievalRun
+from evaluation.trec import read_run
 from retrieval.errors import EncoderIndexMismatch, InvalidInput, ModelNotLoaded
 from retrieval.judgements import SPLITS, JudgedQuery, judged_queries
 from retrieval.publishing import READY, list_versions, open_index, open_live
@@ -88,6 +90,42 @@ def evaluate_reference(
         seed=seed,
         record=record,
         on_step=on_step,
+    )
+
+
+def compare_references(
+    ws: Workspace,
+    collection: str,
+    references: tuple[str, str],
+    split: str = "test",
+    *,
+    hybrid: bool = False,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Comparison:
+    """Compare what a person names: index versions, encoders, or TREC run files of other systems.
+
+    Raises:
+        UnreadableSource: if a file is not a run.
+        InvalidInput: if the two were measured on other queries.
+        And what `evaluate` raises.
+    """
+    measured: list[Evaluation | SystemScores] = [
+        score_foreign_run(ws, collection, read_run(Path(reference)), split, seed=seed)
+        if Path(reference).is_file()
+        else evaluate_reference(ws, collection, reference, split, hybrid=hybrid, seed=seed, on_step=on_step)
+        for reference in references
+    ]
+    a, b = measured
+    if isinstance(a, Evaluation) and isinstance(b, Evaluation):
+        return compare(a, b)
+    (a_name, a_scores), (b_name, b_scores) = _named(a), _named(b)
+    return compare_scores(a_name, a_scores, b_name, b_scores, seed=seed)
+
+
+def _named(measured: Evaluation | SystemScores) -> tuple[str, SystemScores]:
+    return (
+        (measured.model, measured.scores) if isinstance(measured, Evaluation) else (measured.name, measured)
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.evaluate import evaluate, evaluate_reference, score_foreign_run
+from evaluation.evaluate import compare_references, evaluate, evaluate_reference, score_foreign_run
 from evaluation.metrics import METRICS
 from evaluation.results import compare, compare_scores
 from evaluation.trec import read_run, write_run
@@ -115,6 +115,17 @@ def test_a_run_file_measures_as_what_it_was_written_from(toys: Workspace, tmp_pa
 
     assert theirs.metrics == ours.scores.metrics
     assert compare_scores("ours", ours.scores, "theirs", theirs).differences["MAP"].p_value == 1
+
+
+def test_an_encoder_is_compared_with_the_run_file_of_another_system(toys: Workspace, tmp_path: Path) -> None:
+    blunt = evaluate_reference(toys, COLLECTION, "blunt", record=False)
+    file = tmp_path / "other-system.trec"
+    write_run(blunt.scores.run, file)
+
+    difference = compare_references(toys, COLLECTION, ("sharp", str(file))).differences["nDCG@10"]
+
+    assert difference.difference > 0
+    assert difference.significant
 
 
 def test_evaluating_needs_no_torch() -> None:

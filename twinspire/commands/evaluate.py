@@ -14,6 +14,7 @@ from twinspire.session import Session
     epilog=examples(
         "twinspire eval demo --hybrid --html report.html",
         "twinspire eval demo --compare tower@1 tower@2",
+        "twinspire eval demo --compare tower@1 other-system.trec",
     ),
 )
 @click.argument("collection")
@@ -27,7 +28,12 @@ from twinspire.session import Session
 @click.option("--encoder", default="", metavar="NAME[@VERSION]", help="Measure its newest index.")
 @click.option("--version", "index_version", default="", help="Measure this index.  [default: the live one]")
 @click.option("--hybrid", is_flag=True, help="Measure vectors and BM25 together, with each alone beside it.")
-@click.option("--compare", nargs=2, metavar="A B", help="Compare two encoders or index versions, paired.")
+@click.option(
+    "--compare",
+    nargs=2,
+    metavar="A B",
+    help="Compare two of: encoders, index versions, TREC run files of any system; paired.",
+)
 @click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write a report with plots to this file."
 )
@@ -96,20 +102,14 @@ def compare_models(
     as_json: bool,
     seed: int = 0,
 ) -> None:
-    """Evaluate two encoders or index versions on the same queries and print how they differ."""
-    from evaluation.evaluate import evaluate_reference
-    from evaluation.results import compare
+    """Measure two systems on the same queries, and print how they differ."""
+    from evaluation.evaluate import compare_references
     from twinspire.evaluations import show_comparison
 
-    workspace = session.workspace()
     with StepDisplay() as on_step:
-        a, b = (
-            evaluate_reference(
-                workspace, collection, reference, split, hybrid=hybrid, seed=seed, on_step=on_step
-            )
-            for reference in references
+        comparison = compare_references(
+            session.workspace(), collection, references, split, hybrid=hybrid, seed=seed, on_step=on_step
         )
-    comparison = compare(a, b)
     if as_json:
         print_json(comparison.to_json())
     else:
