@@ -52,7 +52,7 @@ def _node(node: Filter) -> SqlCondition:
         parts.append(_at_least(node.should, 1 if node.min_should is None else node.min_should))
     for condition in node.must_not:
         inner = _condition(condition)
-        parts.append(SqlCondition(f"NOT {inner.sql}", inner.parameters))
+        parts.append(SqlCondition(f"(NOT {inner.sql})", inner.parameters))
     return _join(parts, " AND ") if parts else EVERYTHING
 
 

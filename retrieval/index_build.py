@@ -72,7 +72,7 @@ def build_index(
         _write_vectors(folder / VECTORS_FILE, vectors, dims, parameters.storage)
     elif parameters.backend == "redis":
         pairs = ((keys[-1], batch) for batch in vectors)  # the keys of a batch were set aside just before
-        _redis("build").build_in_redis(folder, pairs, dims, parameters, folder.parent.name)
+        redis_module("build").build_in_redis(folder, pairs, dims, parameters, folder.parent.name)
     elif parameters.kind == "ivf" or parameters.storage == "sq8":
         parameters = _build_trained(folder, vectors, dims, parameters)
     else:
@@ -100,7 +100,7 @@ def open_index_files(folder: Path, parameters: IndexParameters) -> Index:
     if parameters.backend == "exact":
         return ExactIndex.open(folder)
     if parameters.backend == "redis":
-        return _redis("index").RedisIndex.open(folder, parameters)  # type: ignore[no-any-return]
+        return redis_module("index").RedisIndex.open(folder, parameters)  # type: ignore[no-any-return]
     return _faiss().FaissIndex.open(folder, parameters)  # type: ignore[no-any-return]
 
 
@@ -115,7 +115,7 @@ def _faiss() -> Any:
     return faiss_index
 
 
-def _redis(module: str) -> Any:
+def redis_module(module: str) -> Any:
     """Import a module of the Redis backend on first use: few need it."""
     try:
         return import_module(f"retrieval.redis_{module}")

@@ -25,8 +25,9 @@ from retrieval.errors import (
 from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.failpoints import failpoint
 from retrieval.index import Index
-from retrieval.index_build import open_index_files
+from retrieval.index_build import open_index_files, redis_module
 from retrieval.manifest import Manifest, read_manifest, verify_files, write_manifest
+from retrieval.redis_layout import REDIS_FILE
 from retrieval.workspace import Workspace, now, translate_sqlite_errors
 
 READY, QUARANTINED = "ready", "quarantined"
@@ -170,6 +171,7 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
     except CorruptArtifact:
         quarantine(ws, collection, version)
         raise
+    in_redis = _share_in_redis(ws, collection, version)
     with ws.atomic() as db:
         _require_ready(ws, collection, version)
         live = live_version(ws, collection) or ""
@@ -177,6 +179,9 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
             raise VersionMoved(
                 f"expected live version {expected or 'none'}, found {live or 'none'}", live_version=live
             )
+        if in_redis is not None:
+            seen = live if expected is not None and (not live or _is_in_redis(ws, collection, live)) else None
+            in_redis.go_live(collection, version, seen)
         if live == version:
             return
         db.execute(
@@ -187,6 +192,21 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
         )
         failpoint("promote-not-committed")
     failpoint("promote-committed")
+
+
+def _share_in_redis(ws: Workspace, collection: str, version: str) -> Any:
+    """Put a version that lies in Redis there for servers without a database; None if it lies elsewhere."""
+    if not _is_in_redis(ws, collection, version):
+        return None
+    sharing = redis_module("sharing")
+    if not ws.mirrors_redis:
+        sharing.share_version(ws, collection, version, read_verified(ws, collection, version))
+    return sharing
+
+
+def _is_in_redis(ws: Workspace, collection: str, version: str) -> bool:
+    rows = ws.fetch("SELECT backend FROM indexes WHERE collection = ? AND version = ?", (collection, version))
+    return bool(rows) and rows[0][0] == "redis"
 
 
 def _require_ready(ws: Workspace, collection: str, version: str) -> None:
@@ -235,6 +255,8 @@ def delete_version(ws: Workspace, collection: str, version: str) -> None:
         )
         if deleted.rowcount == 0:
             raise VersionNotFound(f"collection {collection!r} has no index version {version!r}")
+    if (ws.indexes / collection / version / REDIS_FILE).exists():
+        redis_module("sharing").discard(ws.indexes / collection / version)
     shutil.rmtree(ws.indexes / collection / version, ignore_errors=True)
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from retrieval.errors import CorruptArtifact, TwinspireError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
-from retrieval.redis_index import REDIS_FILE
-from retrieval.redis_layout import VectorKeys
+from retrieval.redis_layout import REDIS_FILE, VectorKeys
 from retrieval.redis_server import RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
 

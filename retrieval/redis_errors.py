@@ -3,11 +3,19 @@
 from typing import Any
 
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
     ConnectionError,
     InvalidResponse,
+    MasterDownError,
+    MaxConnectionsError,
+    MovedError,
     NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -27,20 +35,28 @@ from retrieval.errors import (
 
 _RETRY = "Redis does not take this now: retry"
 
-# What the first words of an error reply mean. Redis's own messages may name keys and addresses, so they are
-# not passed on.
+# redis-py's own classes, whose messages have lost their first word.
+KINDS: tuple[tuple[type[Exception], type[TwinspireError], str], ...] = (
+    # These are ConnectionErrors to redis-py, yet no retry mends them: they come first.
+    (AuthenticationError, RedisAccessDenied, "Redis refuses the user or password"),
+    (AuthorizationError, RedisAccessDenied, "Redis refuses the user"),
+    (NoPermissionError, RedisAccessDenied, "Redis's access list forbids a command that is needed"),
+    (InvalidResponse, RedisUnusable, "what answers at the address of Redis is no Redis"),
+    (OutOfMemoryError, StorageFull, "Redis is at its memory limit: raise maxmemory or delete something"),
+    (ReadOnlyError, BackendUnavailable, "Redis is a replica here, which takes no writes: retry"),
+    (BusyLoadingError, BackendUnavailable, "Redis is loading its data: retry"),
+    (MasterDownError, BackendUnavailable, "the primary of this Redis is down: retry"),
+    (ClusterDownError, BackendUnavailable, "a part of the Redis Cluster is down: retry"),
+    (MovedError, BackendUnavailable, "this Redis Cluster was reached as if it were one server"),
+    (AskError, BackendUnavailable, _RETRY),  # TRYAGAIN is one, too
+    (MaxConnectionsError, BackendUnavailable, "too many searches ask Redis at once: retry"),
+)
+# What the first words of other error replies mean. Redis's own messages may name keys and addresses, so they
+# are not passed on.
 REPLIES: tuple[tuple[str, type[TwinspireError], str], ...] = (
     ("NOAUTH", RedisAccessDenied, "Redis wants a password"),
     ("WRONGPASS", RedisAccessDenied, "Redis refuses the user or password"),
-    ("NOPERM", RedisAccessDenied, "Redis's access list forbids a command that is needed"),
     ("OOM", StorageFull, "Redis is at its memory limit: raise maxmemory or delete something"),
-    ("READONLY", BackendUnavailable, "Redis is a replica here, which takes no writes: retry"),
-    ("LOADING", BackendUnavailable, "Redis is loading its data: retry"),
-    ("MASTERDOWN", BackendUnavailable, "the primary of this Redis is down: retry"),
-    ("CLUSTERDOWN", BackendUnavailable, "a part of the Redis Cluster is down: retry"),
-    ("TRYAGAIN", BackendUnavailable, _RETRY),
-    ("MOVED", BackendUnavailable, "this Redis Cluster was reached as if it were one server"),
-    ("ASK", BackendUnavailable, _RETRY),
     ("BUSY", BackendUnavailable, "Redis is busy with a script: retry"),
     ("MISCONF", BackendUnavailable, "Redis cannot persist, so it takes no writes: see its log"),
     ("NOREPLICAS", BackendUnavailable, "Redis has too few replicas to take writes: retry"),
@@ -58,13 +74,9 @@ def translated(error: Exception) -> TwinspireError:
     >>> translated(ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"))
     RedisUnusable('a key of the index holds another kind of value')
     """
-    # These are ConnectionErrors to redis-py, yet no retry mends them.
-    if isinstance(error, AuthenticationError | AuthorizationError | NoPermissionError):
-        return RedisAccessDenied(
-            "Redis refuses the user or password, or forbids a command: see its access list"
-        )
-    if isinstance(error, InvalidResponse):
-        return RedisUnusable("what answers at the address of Redis is no Redis")
+    for cause, kind, said in KINDS:
+        if isinstance(error, cause):
+            return kind(said)
     message = str(error)
     for beginning, kind, said in REPLIES:
         if message.removeprefix("ERR ").startswith(beginning) or f"{beginning} " in message[:200]:

@@ -19,12 +19,10 @@ from retrieval.exact_index import KEYS_FILE, SCORE_DECIMALS, check_queries, hold
 from retrieval.index import NO_KEY, Capabilities, Keys, Neighbors, Selection, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.planner import graph_effort
-from retrieval.redis_layout import VectorKeys
+from retrieval.redis_layout import REDIS_FILE, VectorKeys
 from retrieval.redis_planner import plan_filtered
 from retrieval.redis_server import Command, RedisServer, redis_server
 from retrieval.redis_vectors import EVERYWHERE, Reach, RedisVectors
-
-REDIS_FILE = "redis.json"
 
 # VSIM's COUNT, which crashes some versions when it is huge.
 MAX_COUNT = 100_000

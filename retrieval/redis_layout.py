@@ -12,6 +12,7 @@ from retrieval.index import Keys
 
 SLOTS = 16384
 PREFIX = "twinspire"
+REDIS_FILE = "redis.json"  # in the folder of a version: says where in Redis its vectors are
 
 
 def slot_of(tag: str) -> int:

@@ -12,9 +12,10 @@ from typing import Any
 import redis
 from redis.connection import parse_url
 
+from retrieval.backend_errors import RedisUnusable
 from retrieval.errors import FailedPrecondition, UnusableWorkspace
 from retrieval.redis_cluster import Address, RedisCluster
-from retrieval.redis_errors import RedisUnusable, settled
+from retrieval.redis_errors import settled
 from retrieval.redis_exchange import Command as Command
 from retrieval.redis_exchange import exchange
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.backend_errors import IndexLost
 from retrieval.errors import BackendUnavailable, InternalError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
-from retrieval.redis_errors import IndexLost
 from retrieval.redis_layout import VectorKeys
 from retrieval.redis_server import Command, RedisServer
 from retrieval.vector_checks import check_unit_vectors

@@ -17,6 +17,7 @@ from retrieval.fusion import MIN_DEPTH, LearnedFusion
 from retrieval.hits import Candidates, choose_hits, make_hits, needs_more
 from retrieval.hybrid import fuse_sides, gather_sides
 from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
+from retrieval.index_build import redis_module
 from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
@@ -29,6 +30,18 @@ from retrieval.workspace import Workspace
 SPARE = 2
 # If that was not enough, the search is done again with so many times more.
 MORE = 4
+
+
+def make_searcher(ws: Workspace, collection: str, opened: OpenIndex) -> "Searcher":
+    """Make the searcher that fits an open index.
+
+    Raises:
+        BackendUnavailable: if the database is locked, or the index's own does not answer.
+    """
+    if opened.manifest.parameters.backend != "redis":
+        return Searcher(ws, collection, opened)
+    made: Searcher = redis_module("searcher").make_redis_searcher(ws, collection, opened)
+    return made
 
 
 @dataclass(slots=True)
@@ -94,6 +107,12 @@ class Searcher:
     def add_fresh(self, keys: Keys, vectors: Vectors) -> None:
         """Make vectors searchable that were just stored, without reading them back."""
         self._fresh.add(keys, vectors)
+
+    def share(self, ids: Sequence[str]) -> None:
+        """Let other servers find items that were just stored and encoded; here they read the database."""
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Let other servers find items no more that were just deleted; here they read the database."""
 
     def vectors(self, keys: Keys) -> Vectors:
         """Return the stored vectors of these keys, in their order, wherever they are.

@@ -38,6 +38,8 @@ class Workspace:
     a finished `atomic` block wrote survives a crash of the process and of the machine.
     """
 
+    mirrors_redis = False  # whether it only follows what Redis holds, and has no items of its own
+
     def __init__(self, root: Path, *, create: bool = False, busy_timeout_s: float = 5.0) -> None:
         """Open a workspace and bring its schema up to date.
 

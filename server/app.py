@@ -14,6 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
 from retrieval.errors import BackendUnavailable
+from retrieval.item_store import item_store
 from retrieval.workspace import Workspace
 from server import health as health_service
 from server import reflection
@@ -106,12 +107,13 @@ class Server:
 
     def _servicers(self) -> dict[str, object]:
         """Make what answers each of our services."""
+        store = item_store(self._ws)
         tokens = PageTokens(workspace_key(self._ws.root))
         return {
             "SearchService": SearchService(self.live, self.metrics),
-            "ItemService": ItemService(self._ws, self.live, self._workers, self.metrics, tokens),
+            "ItemService": ItemService(store, self.live, self._workers, self.metrics, tokens),
             "EncoderService": EncoderService(self._ws, self.live, self._encoders, self._workers),
-            "CollectionService": CollectionService(self._ws, self.live, self._workers),
+            "CollectionService": CollectionService(self._ws, store, self.live, self._workers),
             "ServerService": ServerService(self._config, self.live),
         }
 

@@ -2,9 +2,9 @@
 
 from encoders.card import read_card
 from protos.twinspire.v1 import collections_pb2 as pb
-from retrieval.collections import collection_names, count, require_collection
+from retrieval.collections import collection_names, require_collection
 from retrieval.errors import CorruptArtifact, InvalidInput, ModelNotFound, NewerFormat
-from retrieval.item_vectors import count_segments
+from retrieval.item_store import ItemStore
 from retrieval.publishing import IndexVersion, list_versions
 from retrieval.registry import find_model
 from retrieval.workspace import Workspace
@@ -18,8 +18,9 @@ from server.workers import Workers
 class CollectionService:
     """Lists collections and versions, and sets the live one."""
 
-    def __init__(self, ws: Workspace, live: Live, workers: Workers) -> None:
+    def __init__(self, ws: Workspace, store: ItemStore, live: Live, workers: Workers) -> None:
         self._ws = ws
+        self._store = store
         self._live = live
         self._workers = workers
 
@@ -44,14 +45,14 @@ class CollectionService:
         return {name: served.version for name, served in self._live.served.items()}
 
     def _describe(self, name: str, ready: dict[str, str]) -> pb.Collection:
-        counts = count(self._ws, name)
+        counts = self._store.counts(name)
         live = next((version for version in list_versions(self._ws, name) if version.live), None)
         after = live.manifest.built_key if live else 0
         message = pb.Collection(
             name=name,
             item_count=counts.items,
             segment_count=counts.segments,
-            unindexed_count=count_segments(self._ws, name, after_key=after),
+            unindexed_count=self._store.count_after(name, after),
             live_version=live.version if live else "",
             ready=live is not None and ready.get(name) == live.version,
         )

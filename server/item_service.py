@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 from protos.twinspire.v1 import items_pb2 as pb
 from retrieval.chunking import Chunking
-from retrieval.collections import create_collection, require_collection
 from retrieval.content import Modality
 from retrieval.errors import InvalidFilter, InvalidInput, TwinspireError, UriNotAllowed
 from retrieval.filters import Filter
-from retrieval.item_writes import UpsertCounts, delete_items, upsert_items
-from retrieval.items import Item, count_items, get_items, ids_matching, list_items, sequence, validate_item
-from retrieval.workspace import Workspace
+from retrieval.item_store import ItemStore
+from retrieval.items import Item, UpsertCounts, validate_item
 from server.calls import Context
 from server.live import Live
 from server.metrics import Metrics
@@ -30,9 +28,9 @@ class ItemService:
     """Stores, deletes, gets, lists and counts items."""
 
     def __init__(
-        self, ws: Workspace, live: Live, workers: Workers, metrics: Metrics, tokens: PageTokens
+        self, store: ItemStore, live: Live, workers: Workers, metrics: Metrics, tokens: PageTokens
     ) -> None:
-        self._ws = ws
+        self._store = store
         self._live = live
         self._workers = workers
         self._metrics = metrics
@@ -44,7 +42,7 @@ class ItemService:
         items, errors = _valid_items(request)
         chunking = self._live.chunking(request.collection)
         counts, last = await self._workers.writes.run(
-            self._store, request.collection, items, request.create_collection, chunking
+            self._upsert, request.collection, items, request.create_collection, chunking
         )
         await self._live.absorb(request.collection, [item.id for item in items])
         self._metrics.upserted.inc(len(items))
@@ -56,17 +54,17 @@ class ItemService:
             errors=errors,
         )
 
-    def _store(
+    def _upsert(
         self, collection: str, items: Sequence[Item], create: bool, chunking: Chunking | None
     ) -> tuple[UpsertCounts, int]:
         if create:
-            create_collection(self._ws, collection)
+            self._store.create(collection)
         else:
-            require_collection(self._ws, collection)
+            self._store.require(collection)
         counts = UpsertCounts(0, 0, 0)
         if items:
-            counts = upsert_items(self._ws, collection, items, chunking=chunking)
-        return counts, sequence(self._ws, collection)
+            counts = self._store.upsert(collection, items, chunking)
+        return counts, self._store.sequence(collection)
 
     async def delete_items(self, request: pb.DeleteItemsRequest, _context: Context) -> pb.DeleteItemsResponse:
         """Answer DeleteItems."""
@@ -83,28 +81,23 @@ class ItemService:
         ids = list(dict.fromkeys(request.ids.ids))
         if request.validate_only:
             return await self._workers.reads.run(self._preview, request.collection, ids, filter)
-        response = await self._workers.writes.run(self._delete, request.collection, ids, filter)
-        self._metrics.deleted.inc(response.deleted)
-        return response
+        found = await self._workers.writes.run(self._store.delete, request.collection, ids, filter)
+        await self._live.forget(request.collection, found)
+        self._metrics.deleted.inc(len(found))
+        return await self._workers.reads.run(self._deletion, request.collection, ids, found)
 
     def _preview(self, collection: str, ids: list[str], filter: Filter | None) -> pb.DeleteItemsResponse:
         if filter is not None:
-            count = count_items(self._ws, collection, filter)
-            return pb.DeleteItemsResponse(deleted=count, sequence=sequence(self._ws, collection))
-        found = [item.id for item in get_items(self._ws, collection, ids)]
+            count = self._store.count(collection, filter)
+            return pb.DeleteItemsResponse(deleted=count, sequence=self._store.sequence(collection))
+        found = [item.id for item in self._store.get(collection, ids)]
         return self._deletion(collection, ids, found)
-
-    def _delete(self, collection: str, ids: list[str], filter: Filter | None) -> pb.DeleteItemsResponse:
-        with self._ws.atomic():  # so that no item comes between the filter and the deletion
-            if filter is not None:
-                ids = ids_matching(self._ws, collection, filter)
-            return self._deletion(collection, ids, delete_items(self._ws, collection, ids))
 
     def _deletion(self, collection: str, ids: list[str], found: list[str]) -> pb.DeleteItemsResponse:
         there = set(found)
         return pb.DeleteItemsResponse(
             deleted=len(found),
-            sequence=sequence(self._ws, collection),
+            sequence=self._store.sequence(collection),
             missing_ids=[id for id in ids if id not in there],
         )
 
@@ -114,7 +107,7 @@ class ItemService:
         return await self._workers.reads.run(self._get, request)
 
     def _get(self, request: pb.GetItemsRequest) -> pb.GetItemsResponse:
-        items = get_items(self._ws, request.collection, request.ids)
+        items = self._store.get(request.collection, request.ids)
         found = {item.id for item in items}
         missing = [id for id in dict.fromkeys(request.ids) if id not in found]
         return pb.GetItemsResponse(items=map(item_to, items), missing_ids=missing)
@@ -130,7 +123,7 @@ class ItemService:
         filter = filter_from(request.filter)
         listing = listing_name(request.collection, request.filter.SerializeToString(deterministic=True))
         after = self._tokens.read(listing, request.page_token) if request.page_token else 0
-        stored = list_items(self._ws, request.collection, filter=filter, after_rowid=after, limit=size + 1)
+        stored = self._store.list(request.collection, filter, after, size + 1)
         response = pb.ListItemsResponse()
         room = MAX_PAGE_BYTES
         for item in stored[:size]:
@@ -147,7 +140,7 @@ class ItemService:
     async def count_items(self, request: pb.CountItemsRequest, _context: Context) -> pb.CountItemsResponse:
         """Answer CountItems."""
         filter = filter_from(request.filter)
-        count = await self._workers.reads.run(count_items, self._ws, request.collection, filter)
+        count = await self._workers.reads.run(self._store.count, request.collection, filter)
         return pb.CountItemsResponse(count=count)
 
 

@@ -188,8 +188,16 @@ class Live:
                 return
             with served:
                 await self._freshness.encode_items(served.loaded, ids)
+                await self._workers.writes.run(served.loaded.searcher.share, ids)
             if self._served.get(collection) is served:
                 return  # else the version was swapped meanwhile, and the new one must find them too
+
+    async def forget(self, collection: str, ids: Sequence[str]) -> None:
+        """Let no server find items that were just deleted."""
+        served = self._served.get(collection)
+        if served is not None and ids:
+            with served:
+                await self._workers.writes.run(served.loaded.searcher.forget, ids)
 
     async def start(self) -> None:
         """Load every collection's live version."""

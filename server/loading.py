@@ -27,7 +27,7 @@ from retrieval.items import list_items
 from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
 from retrieval.registry import ModelRow, find_model, model_by_fingerprint
 from retrieval.search import VectorQuery
-from retrieval.searcher import Searcher
+from retrieval.searcher import Searcher, make_searcher
 from retrieval.workspace import Workspace
 from server.answering import Answerer
 from server.logs import log
@@ -146,7 +146,7 @@ class Loader:
                 f"encoder {manifest.model} makes {encoder.card.dims} dimensions,"
                 f" the index has {manifest.dims}"
             )
-        searcher = Searcher(self._ws, collection, opened)
+        searcher = make_searcher(self._ws, collection, opened)
         origin = Origin(opened.version, manifest.fingerprint, manifest.model)
         answerer = Answerer(self._ws, collection, origin, searcher, encoder, manifest.dims)
         loaded = LoadedVersion(collection, opened, encoder, searcher, answerer, encode_s=0.0)

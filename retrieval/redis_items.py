@@ -1,0 +1,259 @@
+"""A collection's items in Redis: what hits show, for servers that have no database.
+
+An item is one hash, named by its id, that is written at once: whoever writes last wins, whole. It lists its
+segments, and a segment that its item does not list is dead: what a slower writer leaves behind is never seen.
+"""
+
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from retrieval.redis_layout import PREFIX, partition_tags
+from retrieval.redis_server import Command, RedisServer
+from retrieval.search import Row
+
+# Keys of segments that came in through a server without a database: far above any rowid, below 2^53, which
+# the scores of sorted sets hold exactly. The next `index` gives them rowids.
+FIRST_PROVISIONAL_KEY = 1 << 52
+
+LIST_BATCH = 1000
+WRITE_BATCH = 500
+
+# KEYS: item, order. ARGV: id, rowid, then fields. Returns the segments that the item had before.
+PUT = """
+local was = redis.call('HGET', KEYS[1], 'segments')
+redis.call('DEL', KEYS[1])
+for at = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+return was"""
+
+# KEYS: item, order. ARGV: id. Returns the segments that the item had, or nil.
+DELETE = """
+local was = redis.call('HGET', KEYS[1], 'segments')
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return was"""
+
+_FIELDS = ("rowid", "modality", "text", "uri", "attributes", "created_at", "digest", "segments")
+
+
+class Span(NamedTuple):
+    """A segment of an item; start and end are None when it is all of it."""
+
+    key: int
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisItem:
+    """An item as Redis holds it."""
+
+    id: str
+    rowid: int
+    modality: str
+    text: str
+    uri: str
+    attributes: str  # JSON
+    created_at: str
+    digest: str = ""  # hex, of the content
+    segments: Sequence[Span] = field(default_factory=tuple)
+
+    @property
+    def parsed(self) -> Mapping[str, Any]:
+        """The attributes."""
+        attributes: Mapping[str, Any] = json.loads(self.attributes)
+        return attributes
+
+    def row(self, key: int) -> Row | None:
+        """What a hit on a segment shows; None if the segment is dead."""
+        for span in self.segments:
+            if span.key == key:
+                place = None if span.start is None or span.end is None else (span.start, span.end)
+                return Row(self.id, self.modality, self.text, self.uri, self.parsed, place)
+        return None
+
+
+class RedisItems:
+    """The items of one collection. Safe to use from several threads and processes."""
+
+    def __init__(self, server: RedisServer, collection: str, partitions: int) -> None:
+        """Look at a collection, which may be empty."""
+        self._server = server
+        self.collection = collection
+        self._tags = partition_tags(collection, partitions)
+
+    def _item(self, id: str) -> str:
+        return f"{self._prefix(self._place(id))}:item:{id}"
+
+    def _prefix(self, partition: int) -> str:
+        return f"{PREFIX}:{self.collection}:{{{self._tags[partition]}}}"
+
+    def _place(self, id: str) -> int:
+        return binascii.crc32(id.encode()) % len(self._tags)
+
+    def _order(self, partition: int) -> str:
+        return f"{self._prefix(partition)}:order"
+
+    def _segments(self, key: int) -> str:
+        return f"{self._prefix(key % len(self._tags))}:segments"
+
+    @property
+    def _generation(self) -> str:
+        return f"{PREFIX}:{{{self.collection}}}:generation"
+
+    def generation(self) -> int:
+        """Return a number that grows with each write to the collection."""
+        return int(self._server.call("GET", self._generation) or 0)
+
+    def changed(self) -> None:
+        """Tell every server that something is other than before."""
+        self._server.call("INCR", self._generation)
+
+    def new_keys(self, count: int) -> range:
+        """Hand out provisional keys."""
+        sequence = f"{PREFIX}:{{{self.collection}}}:sequence"
+        last = FIRST_PROVISIONAL_KEY + int(self._server.call("INCRBY", sequence, count))
+        return range(last - count, last)
+
+    def put(self, items: Sequence[RedisItem]) -> list[int]:
+        """Write items, each at once.
+
+        Returns:
+            The keys of segments that died by it, whose vectors are to be removed.
+        """
+        dead: list[int] = []
+        for start in range(0, len(items), WRITE_BATCH):
+            part = items[start : start + WRITE_BATCH]
+            # Segments first: one that is not listed yet is not seen.
+            self._server.run(
+                [
+                    ("HSET", self._segments(span.key), str(span.key), item.id)
+                    for item in part
+                    for span in item.segments
+                ]
+            )
+            replies = self._server.run([self._put(item) for item in part])
+            for item, before in zip(part, replies, strict=True):
+                kept = {span.key for span in item.segments}
+                dead += [span.key for span in _spans(before) if span.key not in kept]
+        self._forget(dead)
+        if items:
+            self.changed()
+        return dead
+
+    def _put(self, item: RedisItem) -> Command:
+        spans = json.dumps([list(span) for span in item.segments])
+        values: tuple[str | int, ...] = (
+            item.rowid,
+            item.modality,
+            item.text,
+            item.uri,
+            item.attributes,
+            item.created_at,
+            item.digest,
+            spans,
+        )
+        pairs: list[str | int] = []
+        for name, value in zip(_FIELDS, values, strict=True):
+            pairs += [name, value]
+        order = self._order(self._place(item.id))
+        return ("EVAL", PUT, 2, self._item(item.id), order, item.id, item.rowid, *pairs)
+
+    def delete(self, ids: Sequence[str]) -> tuple[list[str], list[int]]:
+        """Delete items.
+
+        Returns:
+            The ids that were there, and the keys of their segments, whose vectors are to be removed.
+        """
+        wanted = list(dict.fromkeys(ids))
+        replies = self._server.run(
+            [("EVAL", DELETE, 2, self._item(id), self._order(self._place(id)), id) for id in wanted]
+        )
+        found = [id for id, before in zip(wanted, replies, strict=True) if before is not None]
+        dead = [span.key for before in replies for span in _spans(before)]
+        self._forget(dead)
+        if found:
+            self.changed()
+        return found, dead
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        self._server.run([("HDEL", self._segments(key), str(key)) for key in keys])
+
+    def get(self, ids: Sequence[str]) -> dict[str, RedisItem]:
+        """Return the items of these ids that exist."""
+        wanted = list(dict.fromkeys(ids))
+        replies = self._server.run([("HMGET", self._item(id), *_FIELDS) for id in wanted])
+        return {
+            id: _item_from(id, reply)
+            for id, reply in zip(wanted, replies, strict=True)
+            if reply[0] is not None
+        }
+
+    def owners(self, keys: Sequence[int]) -> dict[int, str]:
+        """Return the id of the item that each segment was written for; it may list it no more."""
+        replies = self._server.run([("HGET", self._segments(key), str(key)) for key in keys])
+        return {key: reply.decode() for key, reply in zip(keys, replies, strict=True) if reply is not None}
+
+    def rows(self, keys: Sequence[int]) -> dict[int, Row | None]:
+        """Return what hits on these segments show; None for those that are dead."""
+        owners = self.owners(keys)
+        items = self.get(list(owners.values()))
+        rows: dict[int, Row | None] = dict.fromkeys(keys)
+        for key, owner in owners.items():
+            if owner in items:
+                rows[key] = items[owner].row(key)
+        return rows
+
+    def count(self) -> int:
+        """Count the items."""
+        return sum(self._server.run([("ZCARD", self._order(place)) for place in range(len(self._tags))]))
+
+    def count_segments(self) -> int:
+        """Count the segments that were written, those on their way out included."""
+        return sum(
+            self._server.run(
+                [("HLEN", f"{self._prefix(place)}:segments") for place in range(len(self._tags))]
+            )
+        )
+
+    def listed(self, after_rowid: int, limit: int) -> list[tuple[int, str]]:
+        """List rowids and ids above a rowid, by ascending rowid."""
+        above = (f"({after_rowid}", "+inf", "BYSCORE", "LIMIT", 0, limit, "WITHSCORES")
+        replies = self._server.run(
+            [("ZRANGE", self._order(place), *above) for place in range(len(self._tags))]
+        )
+        found = [
+            (int(float(rowid)), id.decode())
+            for reply in replies
+            for id, rowid in zip(reply[::2], reply[1::2], strict=True)
+        ]
+        return sorted(found)[:limit]
+
+    def walk(self, after_rowid: int = 0) -> Iterator[RedisItem]:
+        """Yield all items by ascending rowid."""
+        while listed := self.listed(after_rowid, LIST_BATCH):
+            items = self.get([id for _, id in listed])
+            yield from (items[id] for _, id in listed if id in items)
+            after_rowid = listed[-1][0]
+
+
+def _spans(raw: bytes | None) -> list[Span]:
+    return [Span(*span) for span in json.loads(raw)] if raw else []
+
+
+def _item_from(id: str, reply: Sequence[bytes]) -> RedisItem:
+    rowid, modality, text, uri, attributes, created_at, digest = (part.decode() for part in reply[:7])
+    return RedisItem(
+        id=id,
+        rowid=int(rowid),
+        modality=modality,
+        text=text,
+        uri=uri,
+        attributes=attributes,
+        created_at=created_at,
+        digest=digest,
+        segments=tuple(_spans(reply[7])),
+    )

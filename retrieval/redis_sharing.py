@@ -1,0 +1,198 @@
+"""From a workspace's database to Redis: items, attributes and fresh vectors, for servers without a database.
+
+The database is the truth. What Redis lacks of it, or has too much, is put right whenever a version goes live
+and whenever a server that has the database looks.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from retrieval.embeddings import embeddings_of
+from retrieval.index import Keys
+from retrieval.manifest import Manifest
+from retrieval.redis_catalog import RedisCatalog, vector_keys
+from retrieval.redis_filters import shown_attributes
+from retrieval.redis_items import RedisItem, RedisItems, Span
+from retrieval.redis_layout import REDIS_FILE
+from retrieval.redis_server import RedisServer, redis_server
+from retrieval.redis_vectors import RedisVectors
+from retrieval.workspace import Workspace
+
+# Attributes that get a number of their own in every element; under others, ranges are looked at twice.
+MAX_NUMERIC = 64
+SHARE_BATCH = 1000
+
+_ITEMS = (
+    "SELECT items.id, items.rowid, items.modality, items.text, items.uri, items.attributes, items.created_at,"
+    " hex(items.digest), (SELECT json_group_array(json_array(segments.rowid, segments.start, segments.end))"
+    " FROM segments WHERE segments.item = items.rowid) FROM "
+)
+
+
+class RedisSharing:
+    """Keeps one build in Redis in step with a workspace."""
+
+    def __init__(self, ws: Workspace, folder: Path, manifest: Manifest, numeric: frozenset[str]) -> None:
+        """Take a version's folder."""
+        server = redis_server()
+        where = vector_keys((folder / REDIS_FILE).read_text())
+        self._ws = ws
+        self._collection = manifest.collection
+        self._fingerprint = manifest.fingerprint
+        self._built_key = manifest.built_key
+        self._numeric = numeric
+        self.items = RedisItems(server, manifest.collection, where.partitions)
+        self.vectors = RedisVectors(server, where, manifest.parameters, manifest.dims)
+
+    def share_all(self) -> None:
+        """Write every item and what FILTER sees of it; remove what the database does not have."""
+        after = 0
+        while items := list(self._stored("items WHERE collection = ? AND items.rowid > ?", after)):
+            self._write(items)
+            after = items[-1].rowid
+        self.drop_dead()
+
+    def share(self, ids: Sequence[str]) -> None:
+        """Write these items and their vectors; those that the database does not have are removed."""
+        for start in range(0, len(ids), SHARE_BATCH):
+            part = list(ids[start : start + SHARE_BATCH])
+            asked = json.dumps(part, ensure_ascii=False)
+            items = list(
+                self._stored("items WHERE collection = ? AND id IN (SELECT value FROM json_each(?))", asked)
+            )
+            self._write(items)
+            self.forget(set(part) - {item.id for item in items})
+
+    def forget(self, ids: Sequence[str] | set[str]) -> None:
+        """Remove items and their vectors."""
+        _, dead = self.items.delete(list(ids))
+        self.vectors.remove(np.array(dead, dtype=np.int64))
+
+    def drop_dead(self) -> None:
+        """Remove the items that the database does not have, if the counts differ."""
+        (count,) = self._ws.fetch("SELECT items FROM collections WHERE name = ?", (self._collection,))[0]
+        if count == self.items.count():
+            return
+        walk = (item.id for item in self.items.walk())
+        while ids := list(islice(walk, SHARE_BATCH)):
+            rows = self._ws.fetch(
+                "SELECT value FROM json_each(?) WHERE value NOT IN"
+                " (SELECT id FROM items WHERE collection = ?)",
+                (json.dumps(ids, ensure_ascii=False), self._collection),
+            )
+            self.forget({id for (id,) in rows})
+
+    def catch_up(self) -> None:
+        """Share what others wrote to the database since the build, and drop what they deleted."""
+        rows = self._ws.fetch(
+            "SELECT segments.rowid, items.id FROM segments CROSS JOIN items ON items.rowid = segments.item"
+            " CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
+            " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
+            " WHERE items.collection = ? AND segments.rowid > ?",
+            (self._fingerprint, self._collection, self._built_key),
+        )
+        there = set(self.vectors.added().tolist())
+        self.share(list(dict.fromkeys(id for key, id in rows if key not in there)))
+        self.drop_dead()
+
+    def _stored(self, condition: str, *parameters: object) -> Iterator[RedisItem]:
+        rows = self._ws.fetch(
+            f"{_ITEMS} {condition} ORDER BY items.rowid LIMIT {SHARE_BATCH}", (self._collection, *parameters)
+        )
+        for *values, segments in rows:
+            yield _item(values, segments)
+
+    def _write(self, items: Sequence[RedisItem]) -> None:
+        dead = self.items.put(items)
+        self.vectors.remove(np.array(dead, dtype=np.int64))
+        shown = {
+            span.key: shown_attributes(item.id, item.parsed, self._numeric)
+            for item in items
+            for span in item.segments
+        }
+        fresh = self._add_fresh(shown)
+        old = [key for key in shown if key not in fresh]
+        self.vectors.set_attributes(old, [shown[key] for key in old])
+
+    def _add_fresh(self, shown: dict[int, str]) -> set[int]:
+        """Add the vectors that came after the build; return their keys."""
+        wanted: Keys = np.array(sorted(key for key in shown if key > self._built_key), dtype=np.int64)
+        if not len(wanted):
+            return set()
+        keys, vectors = embeddings_of(self._ws, self._fingerprint, wanted)
+        self.vectors.add(keys, vectors, [shown[key] for key in keys.tolist()])
+        return set(keys.tolist())
+
+
+def _item(values: Sequence[Any], segments: str) -> RedisItem:
+    id, rowid, modality, text, uri, attributes, created_at, digest = values
+    return RedisItem(
+        id=id,
+        rowid=rowid,
+        modality=modality,
+        text=text,
+        uri=uri,
+        attributes=attributes,
+        created_at=created_at,
+        digest=digest.lower(),
+        segments=tuple(Span(*span) for span in json.loads(segments)),
+    )
+
+
+def numeric_attributes(ws: Workspace, collection: str) -> frozenset[str]:
+    """Name the attributes of a collection that are numbers somewhere: at most `MAX_NUMERIC` of them."""
+    rows = ws.fetch(
+        "SELECT DISTINCT entry.key FROM items, json_each(items.attributes) AS entry"
+        " WHERE items.collection = ? AND entry.type IN ('integer', 'real') LIMIT ?",
+        (collection, MAX_NUMERIC),
+    )
+    return frozenset(name for (name,) in rows)
+
+
+def share_version(ws: Workspace, collection: str, version: str, manifest: Manifest) -> None:
+    """Publish a version of a workspace to Redis, with all items, so that it can go live there. Idempotent.
+
+    Raises:
+        BackendUnavailable: if Redis does not answer.
+        FailedPrecondition: if the collection lies in another number of partitions there.
+        StorageFull: if Redis is at its memory limit.
+    """
+    folder = ws.indexes / collection / version
+    catalog = RedisCatalog(redis_server())
+    catalog.claim_partitions(collection, manifest.parameters.partitions)
+    numeric = numeric_attributes(ws, collection)
+    RedisSharing(ws, folder, manifest, numeric).share_all()
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+    catalog.publish(collection, version, files, sorted(numeric))
+    catalog.sweep()
+
+
+def go_live(collection: str, version: str, expected: str | None) -> None:
+    """Switch the alias in Redis.
+
+    Raises:
+        VersionMoved: if another one is live there than `expected`.
+    """
+    RedisCatalog(redis_server()).flip(collection, version, expected)
+
+
+def discard(folder: Path) -> None:
+    """Free a version's vectors in Redis once no server can be searching them any more.
+
+    Raises:
+        BackendUnavailable: if Redis does not answer.
+    """
+    body = (folder / REDIS_FILE).read_text()
+    RedisCatalog(redis_server()).discard(vector_keys(body).collection, folder.name, body)
+
+
+def open_sharing(ws: Workspace, version: str, manifest: Manifest) -> RedisSharing:
+    """Keep a version that was opened in step with its workspace."""
+    server: RedisServer = redis_server()
+    numeric = RedisCatalog(server).versions(manifest.collection).get(version, frozenset())
+    return RedisSharing(ws, ws.indexes / manifest.collection / version, manifest, numeric)
