@@ -15,6 +15,7 @@ from retrieval.errors import DimensionMismatch, InternalError, MissingExtra, Non
 from retrieval.exact_index import KEYS_FILE, VECTORS_FILE, ExactIndex, load_rows
 from retrieval.index import Index, Keys, Vectors
 from retrieval.index_types import RECALL_AT, IndexParameters
+from retrieval.workspace import translate_sqlite_errors
 
 # A unit row in half precision is off by up to 2^-11.
 UNIT_TOLERANCE = 1e-3
@@ -41,6 +42,7 @@ class BuiltIndex:
     tune_s: float
 
 
+@translate_sqlite_errors()
 def build_index(
     folder: Path,
     batches: Iterable[tuple[Keys, Vectors]],
@@ -64,6 +66,7 @@ def build_index(
         DimensionMismatch: if a vector is of another width.
         NonFiniteVector: if one holds NaN or infinity.
         InternalError: if a vector is not of unit length, or keys do not ascend.
+        StorageFull: if the disk is full.
     """
     started = time.perf_counter()
     keys: list[Keys] = []

@@ -41,7 +41,7 @@ class Gate:
     def __init__(self, max_calls: int = 1 << 30) -> None:
         """Let so many calls in at a time, and as many streams."""
         self._max_calls = max_calls
-        self._streams = 0
+        self.streams = 0
         self.in_flight = 0
         self.closing = asyncio.Event()
         self._last_refused = 0.0
@@ -79,15 +79,15 @@ class Gate:
         Raises:
             Overloaded: if too many streams are open.
         """
-        if self._streams >= self._max_calls:
+        if self.streams >= self._max_calls:
             raise Overloaded(
-                f"{self._streams} streams are open, no more may be: retry later", retry_after_s=_RETRY_AFTER_S
+                f"{self.streams} streams are open, no more may be: retry later", retry_after_s=_RETRY_AFTER_S
             )
-        self._streams += 1
+        self.streams += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self.streams -= 1
 
     async def close(self, grace_s: float, quiet_s: float) -> bool:
         """Let no more in, and wait for those inside; tell whether all left within the grace.

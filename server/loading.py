@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
+from encoders.memory import encode_within_memory
 from retrieval.backend_errors import BackendFault
 from retrieval.content import Content, Modality
 from retrieval.embeddings import encoder_row, put_embeddings
@@ -202,7 +203,7 @@ def encode_each(
         The keys of the encoded segments, shape (n,), their vectors, shape (n, dims), and the last error.
     """
     try:
-        vectors = encoder.encode_items([content for _, content in pending])
+        vectors = encode_within_memory(encoder.encode_items, [content for _, content in pending])
         return np.array([key for key, _ in pending], np.int64), vectors, None
     except TwinspireError as error:
         if len(pending) == 1:
