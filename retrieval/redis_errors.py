@@ -20,6 +20,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
     TimeoutError,
+    TryAgainError,
 )
 
 from retrieval.backend_errors import IndexLost as IndexLost
@@ -48,7 +49,8 @@ KINDS: tuple[tuple[type[Exception], type[TwinspireError], str], ...] = (
     (MasterDownError, BackendUnavailable, "the primary of this Redis is down: retry"),
     (ClusterDownError, BackendUnavailable, "a part of the Redis Cluster is down: retry"),
     (MovedError, BackendUnavailable, "this Redis Cluster was reached as if it were one server"),
-    (AskError, BackendUnavailable, _RETRY),  # TRYAGAIN is one, too
+    (AskError, BackendUnavailable, _RETRY),
+    (TryAgainError, BackendUnavailable, _RETRY),
     (MaxConnectionsError, BackendUnavailable, "too many searches ask Redis at once: retry"),
 )
 # What the first words of other error replies mean. Redis's own messages may name keys and addresses, so they
