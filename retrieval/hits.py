@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from retrieval.diversity import pick_diverse
 from retrieval.index import Keys, Vectors
-from retrieval.row_cache import Row
-from retrieval.search import MAX_LIMIT, Hit, VectorQuery
+from retrieval.search import MAX_LIMIT, Hit, Row, VectorQuery, hits_of
 
 # Ties are broken by id, so all that tie with the last hit must be seen; but not without end.
 MAX_TIED = 4 * MAX_LIMIT
@@ -96,26 +95,24 @@ def _id_bytes(row: Row | None) -> bytes:
     return b"" if row is None else row.id.encode()
 
 
-def make_hits(
+def show(
     source: Source,
     query: VectorQuery,
     candidates: Candidates,
     chosen: Sequence[int],
     rows: Mapping[int, Row | None],
-) -> list[Hit]:
-    """Make the hits that a query is shown."""
+) -> tuple[list[Row], list[float], list[Hit] | None]:
+    """Return the rows that a query is shown, their scores, and hits if it asks for more than rows hold."""
     if query.diversity is not None and len(chosen) > 1:
         chosen = _diverse(source, query, candidates, chosen)
     keys, scores = candidates.keys, candidates.scores
-    hits: list[Hit] = []
-    for place in chosen:
-        row = rows[keys[place]]
-        assert row is not None
-        id, modality, text, uri, attributes, span = row
-        hits.append(Hit(id, scores[place], len(hits) + 1, modality, text, uri, attributes, span))
-    if query.with_vector or query.explain or query.attribute_mask is not None:
-        _add_extras(source, query, candidates, chosen, hits)
-    return hits
+    shown = [row for place in chosen if (row := rows[keys[place]]) is not None]
+    shown_scores = [scores[place] for place in chosen]
+    if not (query.with_vector or query.explain or query.attribute_mask is not None):
+        return shown, shown_scores, None
+    hits = hits_of(shown, shown_scores)
+    _add_extras(source, query, candidates, chosen, hits)
+    return shown, shown_scores, hits
 
 
 def _add_extras(

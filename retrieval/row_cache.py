@@ -5,10 +5,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
 
 from retrieval.filter_sql import FilterSelection
 from retrieval.filters import Filter
+from retrieval.search import Row
 from retrieval.segments import fetch_rows
 from retrieval.workspace import Workspace
 
@@ -16,17 +16,6 @@ MAX_CACHED_BYTES = 64 << 20
 MAX_CACHED_FILTERS = 32
 
 _ROW_OVERHEAD_BYTES = 400  # of the Python objects that a row is made of
-
-
-class Row(NamedTuple):
-    """A living segment with its item, ready to be shown."""
-
-    id: str
-    modality: str
-    text: str
-    uri: str
-    attributes: Mapping[str, Any]
-    span: tuple[float, float] | None
 
 
 def name_of(filter: Filter) -> str:
@@ -93,7 +82,7 @@ class RowCache:
             span = None if start is None or end is None else (start, end)
             parsed = json.loads(attributes) if attributes != "{}" else {}
             found[key] = Row(id, modality, text, uri, parsed, span)
-            size += len(text) + len(attributes) * 2 + _ROW_OVERHEAD_BYTES
+            size += len(text) * 2 + len(attributes) * 3 + _ROW_OVERHEAD_BYTES  # with what is `encoded`
         with self._lock:
             if rows is not self._rows:  # something was written meanwhile: these may be old
                 return {key: found[key] if key in found else rows[key] for key in keys}

@@ -95,12 +95,40 @@ class Hit:
     explanation: Mapping[str, Any] | None = None
 
 
+@dataclass(slots=True, eq=False)
+class Row:
+    """A living segment with its item, ready to be shown. Shared by all answers that show it."""
+
+    id: str
+    modality: str
+    text: str  # of the item
+    uri: str
+    attributes: Mapping[str, Any]
+    span: tuple[float, float] | None  # characters or seconds; None = the whole item
+    encoded: bytes = b""  # whatever a server makes of it, kept for the next answer
+
+
 @dataclass(slots=True)
 class SearchResult:
-    """The answer to one query."""
+    """The answer to one query: rows and scores, best first."""
 
-    hits: Sequence[Hit]
+    rows: Sequence[Row]
+    scores: Sequence[float]
     score_kind: ScoreKind
     search_ms: float  # of the batch this query was in
     fetch_ms: float
     partial: bool = False  # some part of the index did not answer
+    details: Sequence[Hit] | None = None  # made where more was asked for than the rows hold
+
+    @property
+    def hits(self) -> Sequence[Hit]:
+        """The hits as objects: a server does without, for ten of them cost more than their bytes."""
+        return hits_of(self.rows, self.scores) if self.details is None else self.details
+
+
+def hits_of(rows: Sequence[Row], scores: Sequence[float]) -> list[Hit]:
+    """Make hits, ranked from 1 in the order given."""
+    return [
+        Hit(row.id, score, rank, row.modality, row.text, row.uri, row.attributes, row.span)
+        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1)
+    ]

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +15,17 @@ from retrieval.exact_index import SCORE_DECIMALS, holds
 from retrieval.filters import Filter
 from retrieval.fresh_vectors import FreshVectors
 from retrieval.fusion import MIN_DEPTH, LearnedFusion
-from retrieval.hits import Candidates, choose_hits, make_hits, needs_more
+from retrieval.hits import Candidates, choose_hits, needs_more, show
 from retrieval.hybrid import fuse_sides, gather_sides
 from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
 from retrieval.index_build import redis_module
+from retrieval.item_vectors import item_vectors
+from retrieval.items import get_items
 from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
 from retrieval.row_cache import RowCache, name_of
-from retrieval.search import Hit, ScoreKind, SearchParams, SearchResult, VectorQuery
+from retrieval.search import Hit, Row, ScoreKind, SearchParams, SearchResult, VectorQuery
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
 
@@ -54,7 +57,8 @@ class _Task:
     candidates: Candidates
 
 
-_NO_ANSWER = SearchResult((), ScoreKind.COSINE, 0.0, 0.0)  # holds the place of an answer to come
+_NO_ANSWER = SearchResult((), (), ScoreKind.COSINE, 0.0, 0.0)  # holds the place of an answer to come
+_Shown: TypeAlias = tuple[list[Row], list[float], list[Hit] | None]
 _NOTHING_YET = Candidates([], [], False, "")
 
 
@@ -114,6 +118,22 @@ class Searcher:
     def forget(self, ids: Sequence[str]) -> None:
         """Let other servers find items no more that were just deleted; here they read the database."""
 
+    def drain(self) -> list[str]:
+        """Take over into the database what servers without one wrote; return the ids."""
+        return []
+
+    def changes(self) -> int:
+        """Return a number that grows with each write beside the database."""
+        return 0
+
+    def item_vector(self, id: str) -> Vectors | None:
+        """Return the unit vector of an item, the mean over its segments; None if it is not encoded."""
+        return item_vectors(self._ws, self.collection, self.manifest.fingerprint, [id]).get(id)
+
+    def has_item(self, id: str) -> bool:
+        """Tell whether there is such an item."""
+        return bool(get_items(self._ws, self.collection, [id]))
+
     def vectors(self, keys: Keys) -> Vectors:
         """Return the stored vectors of these keys, in their order, wherever they are.
 
@@ -158,12 +178,12 @@ class Searcher:
                 outcomes.append(fault)
         self._find(tasks)
         searched = time.perf_counter()
-        hits = self._show(tasks)
+        answers = self._show(tasks)
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
-        for task, shown in zip(tasks, hits, strict=True):
+        for task, (rows, scores, details) in zip(tasks, answers, strict=True):
             kind = ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE
             partial = task.candidates.partial
-            outcomes[task.place] = SearchResult(shown, kind, search_ms, fetch_ms, partial)
+            outcomes[task.place] = SearchResult(rows, scores, kind, search_ms, fetch_ms, partial, details)
         return outcomes
 
     def _find(self, tasks: Sequence[_Task]) -> None:
@@ -280,9 +300,9 @@ class Searcher:
         """Score given items for each text by BM25; those with no word in common are left out."""
         return self._lexical.scores(texts, items, self._cache.generation)
 
-    def _show(self, tasks: Sequence[_Task]) -> list[list[Hit]]:
+    def _show(self, tasks: Sequence[_Task]) -> list[_Shown]:
         """Turn candidates into hits; queries that lost too many of theirs look further."""
-        shown: dict[int, list[Hit]] = {}
+        shown: dict[int, _Shown] = {}
         waiting = list(tasks)
         while waiting:
             rows = self._cache.rows([key for task in waiting for key in task.candidates.keys])
@@ -293,7 +313,7 @@ class Searcher:
                     task.fetch *= MORE
                     again.append(task)
                 else:
-                    shown[task.place] = make_hits(self, task.query, task.candidates, hits, rows)
+                    shown[task.place] = show(self, task.query, task.candidates, hits, rows)
             self._find(again)
             waiting = again
         return [shown[task.place] for task in tasks]

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
 from encoders.memory import encode_within_memory
-from protos.twinspire.v1 import search_pb2
 from retrieval.content import Content
 from retrieval.errors import (
     EncoderIndexMismatch,
@@ -24,20 +23,18 @@ from retrieval.errors import (
     TwinspireError,
     ZeroVector,
 )
-from retrieval.item_vectors import item_vectors
-from retrieval.items import get_items
 from retrieval.search import ScoreKind, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.calls import unexpected
-from server.translation.answers import AnswerWriter, Origin
+from server.translation.answers import AnswerWriter, Origin, timing_to
 from server.translation.queries import Part, Plan
 from server.translation.vectors import check_dims, unit_vector
 
 Vector: TypeAlias = NDArray[np.float32]
 
 # Names answers: unique among servers by chance, within one by counting.
-_SERVER_ID = secrets.token_hex(6)
+_SERVER_ID = secrets.token_hex(6).encode()
 _NUMBERS = itertools.count(1)
 
 
@@ -189,17 +186,16 @@ class Answerer:
             return part.vector
         if at in task.vectors:
             return task.vectors[at]
-        ws, collection, fingerprint = self._ws, self._collection, self.origin.encoder_fingerprint
-        found = item_vectors(ws, collection, fingerprint, [part.item_id]).get(part.item_id)
+        found = self._searcher.item_vector(part.item_id)
         if found is not None:
             return found
-        if get_items(ws, collection, [part.item_id]):
+        if self._searcher.has_item(part.item_id):
             raise ItemNotEncoded(part.field, part.item_id)
-        raise ItemNotFound(collection, part.item_id)
+        raise ItemNotFound(self._collection, part.item_id)
 
     def _serialise(self, task: Task, result: SearchResult, batch_size: int) -> bytes:
         task.search_ms, task.fetch_ms = result.search_ms, result.fetch_ms
-        timing = search_pb2.Timing(
+        timing = timing_to(
             encode_ms=task.encode_ms,
             search_ms=task.search_ms,
             fetch_ms=task.fetch_ms,
@@ -212,7 +208,7 @@ class Answerer:
             score_kind=task.plan.score_kind,
             score_scale=task.scale,
             truncated=task.truncated,
-            search_id=f"{_SERVER_ID}-{next(_NUMBERS)}",
+            search_id=b"%b-%d" % (_SERVER_ID, next(_NUMBERS)),
             timing=timing,
         )
 

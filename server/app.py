@@ -29,6 +29,7 @@ from server.item_service import ItemService
 from server.live import Live
 from server.loading import Encoders, LoadEncoder, Loader, load_encoder_lazily
 from server.logs import configure_logs, log
+from server.memory import settle_memory
 from server.metrics import Metrics
 from server.paging import PageTokens, workspace_key
 from server.permissions import HEALTH, REFLECTION
@@ -84,6 +85,7 @@ class Server:
         self._access = Access(config.keys_file, config.rate_limit) if config.keys_file else None
         self._certificates = _certificates(config)
         self._grpc = grpc.aio.server(options=_options(config))
+        self.handlers: list[grpc.GenericRpcHandler] = []
         self._add_handlers()
         self._watchers: list[asyncio.Task[None]] = []
         self._metrics_server: Any = None
@@ -95,15 +97,17 @@ class Server:
         servicers = self._servicers()
         for service in _services():
             handlers = _handlers(calls, service, servicers[service.name], self._access)
-            self._grpc.add_generic_rpc_handlers(
-                (grpc.method_handlers_generic_handler(service.full_name, handlers),)
-            )
-        self._grpc.add_generic_rpc_handlers((health_service.handler(calls, self.health),))
+            self._add(grpc.method_handlers_generic_handler(service.full_name, handlers))
+        self._add(health_service.handler(calls, self.health))
         if self._config.reflection:
             names = [*SERVICES, HEALTH, REFLECTION]
             guard = self._access.guard(f"{REFLECTION}/ServerReflectionInfo") if self._access else None
-            self._grpc.add_generic_rpc_handlers((reflection.handler(calls, names, guard),))
-        self._grpc.add_generic_rpc_handlers((UnknownMethods(calls),))
+            self._add(reflection.handler(calls, names, guard))
+        self._add(UnknownMethods(calls))
+
+    def _add(self, handler: grpc.GenericRpcHandler) -> None:
+        self._grpc.add_generic_rpc_handlers((handler,))
+        self.handlers.append(handler)
 
     def _servicers(self) -> dict[str, object]:
         """Make what answers each of our services."""
@@ -203,6 +207,7 @@ async def _serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         stop = asyncio.Event()
         with _signals(stop):
             await server.start()
+            settle_memory()
             announce(f"serving {len(server.live.served)} collections on {config.host}:{server.port}")
             log("serving", port=server.port, metrics_port=server.metrics_port, pid=os.getpid())
             await stop.wait()

@@ -82,6 +82,8 @@ def varint(value: int) -> bytes:
     >>> varint(300).hex()
     'ac02'
     """
+    if value < len(_SMALL):
+        return _SMALL[value]
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -90,10 +92,19 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
+_SMALL: tuple[bytes, ...] = ()
+_SMALL = tuple(varint(value) for value in range(1 << 14))
+
+
 def delimited(number: int, value: bytes) -> bytes:
     """Encode a length-delimited field.
 
     >>> delimited(1, b"ab").hex()
     '0a026162'
     """
-    return varint(number << 3 | _BYTES) + varint(len(value)) + value
+    return tag(number) + varint(len(value)) + value
+
+
+def tag(number: int) -> bytes:
+    """Encode what stands before a length-delimited field's length."""
+    return varint(number << 3 | _BYTES)
