@@ -286,6 +286,19 @@ class IncompatibleModel(FailedPrecondition):
     reason = "INCOMPATIBLE_MODEL"
 
 
+class PartialIndex(FailedPrecondition):
+    """An index lacks vectors that were there when it was built."""
+
+    reason = "PARTIAL_INDEX"
+
+    def __init__(self, version: str, missing: int, expected: int) -> None:
+        super().__init__(
+            f"index version {version} lacks {missing} of {expected} vectors: build a new one",
+            missing=missing,
+            expected=expected,
+        )
+
+
 class NewerFormat(FailedPrecondition):
     """A file was written by a later version of Twinspire."""
 

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from sqlite_utils import Database
 
 from retrieval.durable import sync_folder
+from retrieval.embeddings import embedded_keys
 from retrieval.errors import (
     CorruptArtifact,
     Exhausted,
     FailedPrecondition,
+    PartialIndex,
     Unavailable,
     UnusableWorkspace,
     VersionMoved,
@@ -163,14 +166,16 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
         VersionNotFound: if there is no such version.
         FailedPrecondition: if it is quarantined.
         CorruptArtifact: if its files differ from its manifest; it is quarantined then.
+        PartialIndex: if it lacks vectors that were there when it was built.
         VersionMoved: if another one became live meanwhile.
     """
     _require_ready(ws, collection, version)
     try:
-        read_verified(ws, collection, version)
+        manifest = read_verified(ws, collection, version)
     except CorruptArtifact:
         quarantine(ws, collection, version)
         raise
+    _require_complete(ws, collection, version, manifest)
     in_redis = _share_in_redis(ws, collection, version)
     with ws.atomic() as db:
         _require_ready(ws, collection, version)
@@ -207,6 +212,17 @@ def _share_in_redis(ws: Workspace, collection: str, version: str) -> Any:
 def _is_in_redis(ws: Workspace, collection: str, version: str) -> bool:
     rows = ws.fetch("SELECT backend FROM indexes WHERE collection = ? AND version = ?", (collection, version))
     return bool(rows) and rows[0][0] == "redis"
+
+
+def _require_complete(ws: Workspace, collection: str, version: str, manifest: Manifest) -> None:
+    """Refuse an index that lacks vectors: nobody would ever find these items, and nobody would notice."""
+    there = embedded_keys(ws, collection, manifest.fingerprint)
+    expected = there[there <= manifest.built_key]
+    missing = np.setdiff1d(
+        expected, load_keys(ws.indexes / collection / version / KEYS_FILE), assume_unique=True
+    )
+    if len(missing):
+        raise PartialIndex(version, len(missing), len(expected))
 
 
 def _require_ready(ws: Workspace, collection: str, version: str) -> None:
