@@ -29,6 +29,8 @@ COMMANDS = {
     "versions": "twinspire.commands.versions:versions_group",
     "models": "twinspire.commands.models:models_group",
     "runs": "twinspire.commands.runs:runs_command",
+    "export": "twinspire.commands.bundles:export_command",
+    "import-bundle": "twinspire.commands.bundles:import_bundle_command",
     "doctor": "twinspire.commands.doctor:doctor_command",
     "demo": "twinspire.commands.demo:demo_command",
 }
