@@ -144,6 +144,31 @@ class LocalCluster:
         port = next(port for (first, last), port in owners(witness).items() if first <= slot <= last)
         return next(node for node in self.nodes if node.process.port == port)
 
+    def move_slot(self, slot: int, target: Node, pause_s: float = 0.0) -> int:
+        """Move a slot with its keys to another node while it serves, as redis-cli's reshard does.
+
+        Args:
+            slot: which.
+            target: where to.
+            pause_s: to wait before each step, so that every step is seen by others.
+
+        Returns:
+            How many keys were moved.
+        """
+        source = self.primary_of(slot)
+        target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
+        source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
+        moved = 0
+        while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, 10):
+            for key in keys:
+                time.sleep(pause_s)
+                source.call("MIGRATE", "127.0.0.1", target.process.port, key, 0, 5000)
+                moved += 1
+        time.sleep(pause_s)
+        for node in (target, source, *self.primaries):
+            node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
+        return moved
+
 
 def table(node: Node) -> list[str]:
     """Return what a node knows of the cluster, a line for each node that answered it."""
@@ -165,22 +190,3 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = START_TIMEOUT_S
                 return
         time.sleep(0.02)
     raise TimeoutError(f"still not so after {timeout_s} s")
-
-
-def move_slot(cluster: LocalCluster, slot: int, target: Node) -> int:
-    """Move a slot with its keys to another node while it serves, as redis-cli's reshard does.
-
-    Returns:
-        How many keys were moved.
-    """
-    source = cluster.primary_of(slot)
-    target.call("CLUSTER", "SETSLOT", slot, "IMPORTING", source.id)
-    source.call("CLUSTER", "SETSLOT", slot, "MIGRATING", target.id)
-    moved = 0
-    while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, 10):
-        for key in keys:
-            source.call("MIGRATE", "127.0.0.1", target.process.port, key, 0, 5000)
-            moved += 1
-    for node in (target, source, *cluster.primaries):
-        node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
-    return moved

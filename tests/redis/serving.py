@@ -28,11 +28,9 @@ def redis_parameters(partitions: int = 1) -> IndexParameters:
 
 
 @dataclass
-class Served:
-    """A server, the Redis behind it, and that Redis's administrator."""
+class Searching:
+    """A server over an index in Redis."""
 
-    redis: LocalRedis
-    admin: Redis
     ws: Workspace
     running: Running
 
@@ -49,9 +47,9 @@ class Served:
         )
         return self.running.search.Search(request, timeout=timeout_s)
 
-    def build(self) -> str:
+    def build(self, partitions: int = 1) -> str:
         """Build another version."""
-        return build_version(self.ws, parameters=redis_parameters())
+        return build_version(self.ws, parameters=redis_parameters(partitions))
 
     def promote(self, version: str) -> None:
         """Make a version live, as another process would."""
@@ -75,6 +73,14 @@ class Served:
             self.running = before
 
 
+@dataclass
+class Served(Searching):
+    """A server, the Redis behind it, and that Redis's administrator."""
+
+    redis: LocalRedis
+    admin: Any  # redis.Redis
+
+
 @contextmanager
 def served(root: Path, *arguments: str, url: str = "{url}") -> Iterator[Served]:
     """Run a Redis and a server over an index in it, for one test alone.
@@ -86,14 +92,29 @@ def served(root: Path, *arguments: str, url: str = "{url}") -> Iterator[Served]:
     """
     with LocalRedis(*arguments) as process, Redis(port=process.port) as admin:
         until(admin.ping)
-        use_redis(process.url)
-        try:
-            with make_workspace(root / "workspace", parameters=redis_parameters()) as ws:
-                use_redis(url.format(url=process.url, port=process.port))
-                with closing(run_server(ws)) as server:
-                    yield Served(process, admin, ws, next(server))
-        finally:
-            use_redis("")
+        told = url.format(url=process.url, port=process.port)
+        with searching(root, process.url, server_url=told) as server:
+            yield Served(server.ws, server.running, process, admin)
+
+
+@contextmanager
+def searching(root: Path, url: str, *, partitions: int = 1, server_url: str = "") -> Iterator[Searching]:
+    """Run a server over an index in a Redis, or a cluster, that runs.
+
+    Args:
+        root: an empty folder.
+        url: the address of Redis.
+        partitions: of the index.
+        server_url: the address that the server is told, if another.
+    """
+    use_redis(url)
+    try:
+        with make_workspace(root / "workspace", parameters=redis_parameters(partitions)) as ws:
+            use_redis(server_url or url)
+            with closing(run_server(ws)) as server:
+                yield Searching(ws, next(server))
+    finally:
+        use_redis("")
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> float:
