@@ -26,7 +26,7 @@ from retrieval.embeddings import embedded_keys, read_embeddings
 from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError
 from retrieval.failpoints import failpoint
 from retrieval.index import Keys, Vectors
-from retrieval.index_build import build_index
+from retrieval.index_build import build_index, redis_module
 from retrieval.index_types import IndexParameters, choose_parameters
 from retrieval.items import sequence
 from retrieval.manifest import Manifest
@@ -115,7 +115,7 @@ def index_collection(
         ws: the workspace.
         collection: its name.
         encoder_name: `name@version`, or `name` for its newest version.
-        backend: "faiss" or "exact".
+        backend: "faiss", "exact" or "redis".
         overrides: index parameters by name; the others are chosen by size.
         recall_target: recall@10 of exact search that the index is tuned to.
         promote: make the version live; else it is only published.
@@ -145,6 +145,8 @@ def index_collection(
         seen_live=live_version(ws, collection) or "",
     )
     build.parameters(0)  # a wrong one is refused before any work
+    if backend == "redis":  # what servers without a database wrote belongs to it
+        redis_module("journal").drain_journal(ws, collection)
     spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
     job = start_job(ws, JOB_KIND, collection, spec)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from retrieval.errors import FailedPrecondition, VersionMoved, VersionNotFound
-from retrieval.redis_layout import PREFIX, VectorKeys
+from retrieval.redis_layout import PREFIX, vector_keys
 from retrieval.redis_server import RedisServer
 
 COLLECTIONS = f"{PREFIX}:collections"
@@ -147,12 +147,6 @@ class RedisCatalog:
             where = vector_keys(body)
             self._server.run([*[("UNLINK", key) for key in where.all()], ("ZREM", TRASH, body)])
         return len(due)
-
-
-def vector_keys(body: bytes | str) -> VectorKeys:
-    """Read `redis.json`."""
-    told = json.loads(body)
-    return VectorKeys(told["collection"], told["build"], told["partitions"])
 
 
 def _text(raw: bytes | None) -> str:

@@ -26,6 +26,8 @@ from retrieval.redis_vectors import EVERYWHERE, Reach, RedisVectors
 
 # VSIM's COUNT, which crashes some versions when it is huge.
 MAX_COUNT = 100_000
+# Elements of one partition that a filter may match.
+MAX_MATCHING = 10_000_000
 # Below this effort a thread of its own costs a VSIM more than its search.
 THREADED_FROM = 256
 # Connections that a batch is spread over where Redis searches in threads.
@@ -263,6 +265,22 @@ class RedisIndex:
     def remove(self, keys: Keys) -> None:
         """Remove vectors, for every server that searches this build."""
         self.stored.remove(keys)
+
+    def matching(self, expression: str) -> Keys:
+        """Return the keys of all vectors whose attributes match a FILTER expression, ascending.
+
+        TRUTH makes VSIM look at every element, so that none is missed.
+        """
+        any_vector = np.ones(self._dims, dtype="<f4").tobytes()
+        how = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
+        replies = self._server.run(
+            [
+                ("VSIM", self._where.vectors(partition), "FP32", any_vector, *how)
+                for partition in range(self._where.partitions)
+            ],
+            lanes=LANES,
+        )
+        return np.sort(np.array([int(name) for reply in replies for name in reply], dtype=np.int64))
 
     def refresh(self) -> None:
         """Learn the keys that other servers added."""

@@ -1,6 +1,7 @@
 """Where things lie in Redis: a collection is spread over partitions, each within one slot of a cluster."""
 
 import binascii
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,3 +89,9 @@ class VectorKeys:
     def partition_of(self, keys: Keys) -> NDArray[np.int64]:
         """Tell in which partition each segment's vector lies, shape (n,)."""
         return np.asarray(keys, dtype=np.int64) % self.partitions
+
+
+def vector_keys(body: bytes | str) -> VectorKeys:
+    """Read `redis.json`."""
+    told = json.loads(body)
+    return VectorKeys(told["collection"], told["build"], told["partitions"])

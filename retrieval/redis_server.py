@@ -6,21 +6,19 @@ never printed.
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import redis
 from redis.connection import parse_url
 
 from retrieval.backend_errors import RedisUnusable
-from retrieval.errors import FailedPrecondition, UnusableWorkspace
+from retrieval.redis_address import NoRedisAddress as NoRedisAddress
+from retrieval.redis_address import redis_url
+from retrieval.redis_address import use_redis as use_redis
 from retrieval.redis_cluster import Address, RedisCluster
 from retrieval.redis_errors import settled
 from retrieval.redis_exchange import Command as Command
 from retrieval.redis_exchange import exchange
-
-URL_VARIABLE = "TWINSPIRE_REDIS_URL"
-URL_FILE_VARIABLE = "TWINSPIRE_REDIS_URL_FILE"  # for secrets that are mounted as files
 
 MINIMUM_VERSION = (8, 0, 0)
 # Before these, deleting a vector while it is being searched may crash the server.
@@ -28,40 +26,7 @@ SAFE_VERSIONS = ((8, 8, 2), (8, 10, 1))
 
 CONNECT_TIMEOUT_S = 1.0
 
-_chosen_url = ""
 _servers: dict[tuple[int, str], "RedisServer"] = {}
-
-
-class NoRedisAddress(FailedPrecondition):
-    """Nobody said where Redis is."""
-
-    reason = "NO_REDIS_ADDRESS"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"no address of Redis: give --redis-url, or set {URL_VARIABLE} or {URL_FILE_VARIABLE}"
-        )
-
-
-def use_redis(url: str) -> None:
-    """Take this Redis for everything that follows in this process; "" goes back to the environment."""
-    global _chosen_url
-    _chosen_url = url
-
-
-def redis_url() -> str:
-    """Return the address of Redis as it was chosen, or as the environment or a file has it; "" if none.
-
-    Raises:
-        UnusableWorkspace: if the file cannot be read.
-    """
-    if _chosen_url or os.environ.get(URL_VARIABLE):
-        return _chosen_url or os.environ[URL_VARIABLE]
-    file = os.environ.get(URL_FILE_VARIABLE, "")
-    try:
-        return Path(file).read_text().strip() if file else ""
-    except OSError as error:
-        raise UnusableWorkspace(f"the file that {URL_FILE_VARIABLE} names cannot be read") from error
 
 
 def redis_server() -> "RedisServer":

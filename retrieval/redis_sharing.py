@@ -15,10 +15,10 @@ import numpy as np
 from retrieval.embeddings import embeddings_of
 from retrieval.index import Keys
 from retrieval.manifest import Manifest
-from retrieval.redis_catalog import RedisCatalog, vector_keys
+from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import shown_attributes
 from retrieval.redis_items import RedisItem, RedisItems, Span
-from retrieval.redis_layout import REDIS_FILE
+from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
 from retrieval.workspace import Workspace

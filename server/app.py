@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -15,7 +16,8 @@ from google.protobuf.message_factory import GetMessageClass
 from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
 from retrieval.errors import BackendUnavailable
 from retrieval.item_store import item_store
-from retrieval.workspace import Workspace
+from retrieval.redis_address import redis_is_given
+from retrieval.workspace import DATABASE_FILE, Workspace
 from server import health as health_service
 from server import reflection
 from server.access import Access
@@ -201,8 +203,22 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
+def open_workspace(root: Path) -> Workspace:
+    """Open the workspace to serve; where there is no database, but an address of Redis, follow that.
+
+    Raises:
+        UnusableWorkspace: if there is neither.
+        BackendUnavailable: if Redis does not answer.
+    """
+    if (root / DATABASE_FILE).exists() or not redis_is_given():
+        return Workspace(root)
+    from server.mirror import RedisMirror  # needs redis
+
+    return RedisMirror(root / "models")
+
+
 async def _serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
-    with Workspace(config.workspace) as ws:
+    with open_workspace(config.workspace) as ws:
         server = Server(ws, config)
         stop = asyncio.Event()
         with _signals(stop):

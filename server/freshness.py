@@ -71,4 +71,16 @@ class Freshness:
 
     async def refresh(self, loaded: LoadedVersion) -> None:
         """Find what other processes encoded. In the writing thread, for it must not overtake `add_fresh`."""
+        if drained := await self._workers.writes.run(loaded.searcher.drain):
+            await self.encode_items(loaded, drained)
+            await self._workers.writes.run(loaded.searcher.share, drained)
         await self._workers.writes.run(loaded.searcher.refresh)
+
+
+def make_freshness(ws: Workspace, workers: Workers, max_catch_up: int) -> Freshness:
+    """Make what fits the workspace."""
+    if not ws.mirrors_redis:
+        return Freshness(ws, workers, max_catch_up)
+    from server.lone_freshness import LoneFreshness  # needs redis
+
+    return LoneFreshness(ws, workers, max_catch_up)

@@ -17,7 +17,7 @@ from retrieval.publishing import live_version, promote
 from retrieval.workspace import Workspace
 from server.calls import unexpected
 from server.config import ServerConfig
-from server.freshness import Freshness
+from server.freshness import make_freshness
 from server.health import Health
 from server.loading import LoadedVersion, Loader
 from server.logs import log
@@ -45,7 +45,7 @@ class Live:
         self._ws = ws
         self._config = config
         self._loader = loader
-        self._freshness = Freshness(ws, workers, config.max_catch_up_segments)
+        self._freshness = make_freshness(ws, workers, config.max_catch_up_segments)
         self._workers = workers
         self._metrics = metrics
         self._health = health
@@ -217,10 +217,10 @@ class Live:
         while True:
             await asyncio.sleep(self._config.watch_interval_s)
             try:
-                version = await self._workers.loads.run(self._data_version)
-                if version != seen:
+                state = await self._workers.loads.run(self._state)
+                if state != seen:
                     await self._follow()
-                    seen, stale = version, True
+                    seen, stale = state, True
                 started = time.monotonic()
                 if stale and started >= rested:
                     await self._refresh()
@@ -236,8 +236,10 @@ class Live:
             except Exception as error:
                 unexpected("watch", error)
 
-    def _data_version(self) -> int:
-        return int(self._ws.fetch("PRAGMA data_version")[0][0])
+    def _state(self) -> list[int]:
+        """Return what differs once anything was written, to the database or beside it."""
+        beside = [served.loaded.searcher.changes() for served in list(self._served.values())]
+        return [int(self._ws.fetch("PRAGMA data_version")[0][0]), *beside]
 
     async def _follow(self) -> None:
         """Load what became live, and let go of what no longer is."""

@@ -42,9 +42,9 @@ def test_scores_are_those_of_faiss(running: Running) -> None:
 
 
 def test_an_upserted_item_is_found_at_once(running: Running) -> None:
-    running.upsert(items_pb2.Item(id="new", text="blue old far"))
+    running.upsert(items_pb2.Item(id="fresh", text="blue old far"))
 
-    assert running.ids("blue old far", limit=1) == ["new"]
+    assert running.ids("blue old far", limit=1) == ["fresh"]
 
 
 def test_a_replaced_item_is_found_as_it_is_now(running: Running) -> None:
@@ -76,13 +76,13 @@ def test_items_lie_in_redis_with_the_version(running: Running, server: RedisServ
 
 
 def test_upserts_and_deletes_reach_redis(running: Running, server: RedisServer) -> None:
-    running.upsert(items_pb2.Item(id="new", text="blue old far"))
+    running.upsert(items_pb2.Item(id="fresh", text="blue old far"))
     running.items.DeleteItems(
         items_pb2.DeleteItemsRequest(collection=COLLECTION, ids=items_pb2.ItemIds(ids=["north"]))
     )
 
-    there = RedisItems(server, COLLECTION, 1).get(["new", "north"])
-    assert list(there) == ["new"]
+    there = RedisItems(server, COLLECTION, 1).get(["fresh", "north"])
+    assert list(there) == ["fresh"]
 
 
 def test_promotion_switches_the_alias_in_redis(running: Running, server: RedisServer) -> None:
@@ -118,7 +118,7 @@ def test_a_discarded_build_is_freed_after_its_grace(running: Running, server: Re
 
 
 def test_a_rebuild_gives_the_same_ids_and_scores(running: Running) -> None:
-    running.upsert(items_pb2.Item(id="new", text="blue old far"))
+    running.upsert(items_pb2.Item(id="fresh", text="blue old far"))
     before = running.find("old far north", limit=15)
 
     version = build_version(running.ws, parameters=redis_parameters())
