@@ -99,25 +99,29 @@ class Guard:
             )
         return principal
 
-    def check_rate(self, principal: Principal) -> None:
-        """Refuse who has nothing left, before their message is even parsed.
+    def charge(self, principal: Principal) -> None:
+        """Take what every call costs, before its message is even parsed.
 
         Raises:
-            RateLimited: if so.
+            RateLimited: if nothing is left.
         """
-        if principal.bucket is not None:
-            _refuse_above(principal, principal.bucket, 1)
+        bucket = principal.bucket
+        if bucket is not None:
+            _refuse_above(principal, bucket, 1)
+            if self._cost is None:
+                bucket.take(1)
 
-    def charge(self, principal: Principal, request: Message) -> None:
-        """Take what a request costs.
+    def charge_for(self, principal: Principal, request: Message) -> None:
+        """Take what a request costs where that is told by what is in it.
 
         Raises:
             RateLimited: if it costs more than is left.
         """
-        if principal.bucket is not None:
-            cost = 1 if self._cost is None else max(1, self._cost(request))
-            _refuse_above(principal, principal.bucket, cost)
-            principal.bucket.take(cost)
+        bucket = principal.bucket
+        if bucket is not None and self._cost is not None:
+            cost = max(1, self._cost(request))
+            _refuse_above(principal, bucket, cost)
+            bucket.take(cost)
 
 
 def _refuse_above(principal: Principal, bucket: TokenBucket, cost: int) -> None:

@@ -220,9 +220,9 @@ class Calls:
         if guard is None:
             return self._parse(request, data)
         principal = guard.admit(context)
-        guard.check_rate(principal)
+        guard.charge(principal)
         message = self._parse(request, data)
-        guard.charge(principal, message)
+        guard.charge_for(principal, message)
         return message
 
     def _parse(self, request: type[RequestT], data: bytes) -> RequestT:
