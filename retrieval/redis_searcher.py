@@ -78,9 +78,6 @@ class RedisSearcher(Searcher):
     def add_fresh(self, keys: Keys, vectors: Vectors) -> None:
         """Do nothing: `share` writes what was stored, with its item."""
 
-    def _read_newest(self) -> None:
-        """Do nothing: what other servers share is in the index already."""
-
     def share(self, ids: Sequence[str]) -> None:
         """Let every server find items that were just stored and encoded."""
         self._sharing.share(ids)

@@ -74,15 +74,23 @@ class LazyGroup(click.Group):
     help="The folder that holds the database, the models and the indexes.",
     show_envvar=True,
 )
+@click.option(
+    "--redis-url",
+    metavar="URL",
+    help="Where Redis is, for indexes that lie there. Others on this machine see it here: rather set"
+    " TWINSPIRE_REDIS_URL, or TWINSPIRE_REDIS_URL_FILE to a file that holds it.",
+)
 @click.version_option(package_name="twinspire", prog_name=PROGRAM)
 @click.pass_context
-def cli(ctx: click.Context, workspace: Path) -> None:
+def cli(ctx: click.Context, workspace: Path, redis_url: str | None) -> None:
     """Search your own documents with an encoder trained on them.
 
     Import documents, train an encoder on judged queries, build an index, serve it over gRPC, and measure
     how good the answers are. `twinspire demo` does all of it on a real corpus.
     """
     ctx.obj.root = workspace
+    if redis_url:
+        os.environ["TWINSPIRE_REDIS_URL"] = redis_url  # for this process and those it starts
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

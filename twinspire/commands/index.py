@@ -12,14 +12,18 @@ from twinspire.session import Session
 if TYPE_CHECKING:
     from indexer.indexing import IndexReport
 
-OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort")
+OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort", "partitions")
 
 
 @click.command("index", epilog=examples("twinspire index demo --encoder tower"))
 @click.argument("collection")
 @click.option("--encoder", required=True, metavar="NAME[@VERSION]", help="The model; its newest version.")
 @click.option(
-    "--backend", type=click.Choice(["faiss", "exact"]), default="faiss", show_default=True, help="The index."
+    "--backend",
+    type=click.Choice(["faiss", "exact", "redis"]),
+    default="faiss",
+    show_default=True,
+    help="The index; redis needs an address, see --redis-url.",
 )
 @click.option("--no-promote", is_flag=True, help="Publish the version, but do not make it live.")
 @click.option(
@@ -30,10 +34,11 @@ OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort")
     help="Recall@10 of exact search to tune to, on held-out queries.",
 )
 @click.option("--kind", type=click.Choice(["flat", "hnsw", "ivf"]), help="The type.  [default: by size]")
-@click.option("--storage", type=click.Choice(["f32", "f16", "sq8"]), help="How vectors are stored.")
+@click.option("--storage", type=click.Choice(["f32", "f16", "sq8", "bin"]), help="How vectors are stored.")
 @click.option("--m", type=int, help="HNSW: links per vector.")
 @click.option("--ef-construction", type=int, help="HNSW: how hard the build looks.")
 @click.option("--nlist", type=int, help="IVF: number of lists.")
+@click.option("--partitions", type=int, help="Redis: parts, for the nodes of a cluster; fixed at first.")
 @click.option("--effort", type=int, help="How hard a search looks.  [default: measured]")
 @json_option
 @pass_session
