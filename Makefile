@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 # Tests of one file share their fixtures, so they stay in one process.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test check lint bench proto format clean
+.PHONY: help demo test check lint soak bench proto format clean
 
 help:
 	@echo "make demo    the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
 	@echo "make test    every check and every test"
 	@echo "make check   the checks and the quick tests: what to run before a commit"
 	@echo "make bench   measures searches on this machine"
+	@echo "make soak    ten minutes of mixed load; nothing acknowledged may be lost, no call fail"
 	@echo "make proto   generates the code of protos/twinspire/v1/*.proto"
 	@echo "make format  formats the code and mends what can be mended"
 
@@ -35,6 +36,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak.soak
 
 bench: $(READY)
 	@$(BIN)/twinspire bench search

@@ -80,7 +80,7 @@ class Served:
 
     def delete(self, *ids: str) -> None:
         """Delete items."""
-        request = items_pb2.DeleteItemsRequest(collection=COLLECTION, ids=items_pb2.Ids(ids=ids))
+        request = items_pb2.DeleteItemsRequest(collection=COLLECTION, ids=items_pb2.ItemIds(ids=ids))
         self.items.DeleteItems(request, timeout=TIMEOUT_S)
 
     def missing(self, ids: Sequence[str]) -> list[str]:

@@ -94,7 +94,7 @@ def test_a_missing_extra_is_a_failed_precondition_that_names_it(
 def test_each_answer_of_a_batch_is_of_one_version_whatever_is_swapped_meanwhile(running: Running) -> None:
     """A query during a reindex: the version that an answer names is the one that made all of it."""
     versions = [describe(running).live_version, second_version(running.ws)]
-    fingerprints = {}
+    fingerprints: dict[str, str] = {}
     requests = [
         search_pb2.SearchRequest(
             collection=COLLECTION, query=search_pb2.Query(text="north"), with_vector=True
