@@ -1,11 +1,11 @@
 # The server, or any other command: docker build -t twinspire . && docker run twinspire --help
 #
-# EXTRAS=cpu serves `mlp` encoders without torch. To train, or to serve `rnn` and `gru` encoders:
-# docker build --build-arg EXTRAS=cpu,train,parquet -t twinspire .
+# EXTRAS=cpu,redis serves `mlp` encoders without torch. To train, or to serve `rnn` and `gru` encoders:
+# docker build --build-arg EXTRAS=cpu,redis,train,parquet -t twinspire .
 ARG PYTHON=python:3.11.14-slim-trixie
 
 FROM ${PYTHON} AS build
-ARG EXTRAS=cpu
+ARG EXTRAS=cpu,redis
 WORKDIR /source
 RUN python -m venv /opt/twinspire
 # The dependencies first: they change less often than the code.

@@ -19,7 +19,7 @@ from typing import Self
 from retrieval.errors import BackendUnavailable, FailedPrecondition
 
 MINIMUM_MAJOR = 8  # vector sets came with Redis 8
-DOCKER_IMAGE = "redis:8.2.3"
+DOCKER_IMAGE = "redis:8.10.2"  # as in docker-compose.yml
 DEBIAN_SUITE = "trixie"
 DEBIAN_PACKAGES = (
     "redis-server",
