@@ -37,7 +37,7 @@ class TwoTowerConfig:
     """How to train a two-tower. The defaults are what was best on validation queries of the demo corpus."""
 
     tower: TowerKind = "mlp"
-    init: str = "cbow"  # "cbow", "none", or a file of word vectors
+    init: str = "none"  # random vectors; or "cbow", or a file of word vectors
     dims: int | None = None  # of the vectors; None = as wide as the word vectors
     hidden_dims: int | None = None  # None = no hidden layer for the mlp, 256 for rnn and gru
     layers: int = 2  # of rnn and gru

@@ -41,9 +41,9 @@ OPTIONS: Sequence[TrainingOption] = (
     TrainingOption(
         "init",
         str,
-        "cbow",
-        "The word vectors: cbow (trained on the corpus), static (downloaded), none, or a file: gensim "
-        "KeyedVectors, GloVe text, or a folder with model.safetensors and tokenizer.json.",
+        "none",
+        "The word vectors: none (random), cbow (trained on the corpus), static (downloaded), or a file: "
+        "gensim KeyedVectors, GloVe text, or a folder with model.safetensors and tokenizer.json.",
     ),
     TrainingOption("dims", int, "as the words", "Width of the vectors."),
     TrainingOption("hidden_dims", int, "twice dims", "Width of the hidden layer; mlp only uses one, or 0."),
