@@ -9,12 +9,15 @@ from typing import Any, Self
 import redis
 from redis.exceptions import RedisError
 
+from retrieval.errors import BackendUnavailable
 from retrieval.local_redis import LocalRedis, free_port
 
 SLOTS = 16384
 # How long a node may be silent until the others think it failed.
 NODE_TIMEOUT_MS = 1000
-START_TIMEOUT_S = 30.0
+START_TIMEOUT_S = 20.0
+PRIMARIES = 3
+TRIES = 3
 
 
 class Node:
@@ -73,9 +76,13 @@ class Node:
 class LocalCluster:
     """Three primaries, each with a replica. Use as a context manager."""
 
-    def __init__(self, *arguments: str, primaries: int = 3, replicas: bool = True) -> None:
-        self.primaries = [Node(arguments) for _ in range(primaries)]
-        self.replicas = [Node(arguments) for _ in range(primaries if replicas else 0)]
+    def __init__(self, *arguments: str) -> None:
+        self._arguments = arguments
+        self._choose_ports()
+
+    def _choose_ports(self) -> None:
+        self.primaries = [Node(self._arguments) for _ in range(PRIMARIES)]
+        self.replicas = [Node(self._arguments) for _ in range(PRIMARIES)]
 
     @property
     def nodes(self) -> list[Node]:
@@ -88,12 +95,17 @@ class LocalCluster:
         return "redis://" + ",".join(f"127.0.0.1:{node.process.port}" for node in self.nodes)
 
     def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
+        for _ in range(TRIES):
+            try:
+                self._start()
+                return self
+            except (BackendUnavailable, TimeoutError):
+                self.stop()  # another process may have taken a port that was free a moment ago
+                self._choose_ports()
+            except BaseException:
+                self.stop()
+                raise
+        raise TimeoutError(f"no cluster after {TRIES} tries")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
