@@ -1,7 +1,9 @@
 """Versions that cannot be served: they are refused, and the old one stays."""
 
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,6 +61,20 @@ def publish_under(ws: Workspace, fingerprint: str, *, like: str, leave_out: int 
         parameters=built.parameters,
     )
     return publish(ws, COLLECTION, folder, manifest)
+
+
+def test_a_version_whose_encoder_was_exchanged_is_refused(
+    tmp_path: Path, running: Running, fails: Fails
+) -> None:
+    first, second = describe(running).live_version, second_version(running.ws)
+    with Workspace(tmp_path / "elsewhere", create=True) as elsewhere:
+        write_encoder(elsewhere, version=2, max_words=3)
+        shutil.copytree(elsewhere.models, running.ws.models, dirs_exist_ok=True)
+
+    failure = fails(lambda: set_live(running, second, first))
+
+    assert (failure.code, failure.reason) == (StatusCode.FAILED_PRECONDITION, "ENCODER_INDEX_MISMATCH")
+    assert running.find("north").index_version == first
 
 
 def test_a_partial_index_is_a_failed_precondition(running: Running, fails: Fails) -> None:
