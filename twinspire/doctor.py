@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -59,6 +60,7 @@ def examine(root: Path, target: str, connect: "Callable[..., Client]") -> Iterat
     except Exception as error:  # whatever is broken is what the doctor is there to tell
         found = f"{type(error).__name__}: {error}"
         yield Check("workspace contents", "failed", found, "this is a fault of ours: please report it")
+    yield from check_keys(root)
     yield check_server(target, connect)
 
 
@@ -242,6 +244,25 @@ def _check_live(workspace: "Workspace", collection: str) -> Check:
         remedy = f"`twinspire index {collection} --encoder {model.name}` takes them in"
         return Check(name, "warning", f"{found}; {unindexed:,} newer segments are not in it", remedy)
     return Check(name, "ok", found)
+
+
+def check_keys(root: Path) -> Iterator[Check]:
+    """Can the keys be read, where there are any, and are they in force?"""
+    from server.keys import FILE_NAME, read_keys
+
+    if not (root / FILE_NAME).exists():
+        return
+    try:
+        keys = read_keys(root / FILE_NAME)
+    except TwinspireError as error:
+        yield Check("keys", "failed", str(error), "mend it, or make it anew with `twinspire keys add`")
+        return
+    expired = [key.name for key in keys if key.expired(datetime.now(UTC))]
+    if expired:
+        remedy = f"`twinspire keys revoke {expired[0]}` clears it away"
+        yield Check("keys", "warning", f"{len(keys)}, expired: {', '.join(expired)}", remedy)
+    else:
+        yield Check("keys", "ok", f"{len(keys)}, all in force")
 
 
 def check_server(target: str, connect: "Callable[..., Client]") -> Check:

@@ -19,7 +19,7 @@ from protos.twinspire.v1 import search_pb2
 from server.keys import add_key, digest_of
 from server.permissions import REFLECTION, Role
 from tests.server.authorities import Authority
-from tests.server.keyed import bearer, eventually
+from tests.server.keyed import STARTED_WITHIN_S, bearer, eventually
 from tests.server.running import TIMEOUT_S
 from tests.server.workspaces import COLLECTION, make_workspace
 
@@ -64,7 +64,9 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
                 env={**os.environ, "TWINSPIRE_DEBUG": "1", "PYTHONUNBUFFERED": "1"},
             )
         processes.append(process)
-        assert eventually(lambda: "serving 1 collections" in output.read_text()), output.read_text()
+        assert eventually(lambda: "serving 1 collections" in output.read_text(), STARTED_WITHIN_S), (
+            output.read_text()
+        )
         found = re.search(r"serving 1 collections on \S+:(\d+)", output.read_text())
         assert found
         return Served(process, output, int(found[1]))
@@ -145,4 +147,4 @@ def test_a_revoked_key_is_refused_within_a_second(serve: Callable[..., Served], 
         revoked = time.monotonic()
         assert eventually(lambda: attempt(channel, b"", key, info) == "UNAUTHENTICATED")
 
-    assert time.monotonic() - revoked < 5  # a second, and the rest for a busy machine
+    assert time.monotonic() - revoked < 8  # a second, and the rest for a busy machine

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.authorities import Authority
-from tests.server.keyed import eventually
+from tests.server.keyed import STARTED_WITHIN_S, eventually
 from tests.server.workspaces import COLLECTION, make_workspace
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,9 @@ class Reader:
             self.server = subprocess.Popen(
                 ["bash", "-c", f"exec {text}"], cwd=self.folder, env=self.environment, stdout=out, stderr=out
             )
-        assert eventually(lambda: "serving 1 collections" in output.read_text()), output.read_text()
+        assert eventually(lambda: "serving 1 collections" in output.read_text(), STARTED_WITHIN_S), (
+            output.read_text()
+        )
         self.port = re.findall(r"serving 1 collections on \S+:(\d+)", output.read_text())[0]
         return output.read_text()
 

@@ -212,3 +212,18 @@ def test_an_expiry_that_is_none_is_refused(
     add = ["--workspace", str(tmp_path), "keys", "add", "web", "--role", "read", "--expires", when]
 
     assert run(add) == 1
+
+
+def test_the_doctor_finds_keys_that_others_may_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, _ = roles_file(tmp_path)
+    doctor = ["--workspace", str(tmp_path), "doctor", "--json", "--server", "127.0.0.1:1"]
+    run(doctor)
+    sound = json.loads(capsys.readouterr().out)["checks"]
+    file.chmod(0o666)
+    run(doctor)
+    open_to_all = json.loads(capsys.readouterr().out)["checks"]
+
+    assert [check["state"] for check in sound if check["name"] == "keys"] == ["ok"]
+    assert [check["state"] for check in open_to_all if check["name"] == "keys"] == ["failed"]
