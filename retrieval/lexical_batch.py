@@ -6,7 +6,7 @@ out, and the scores are those of `lexical_scores`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class LexicalBatch:
         ids = dict(ws.fetch("SELECT rowid, id FROM items WHERE collection = ?", (collection,)))
         self._ids: list[str] = [ids.get(rowid, "") for rowid in self._rowids.tolist()]
         self._postings: dict[str, _Postings] = {}
+        self._tokens: dict[str, list[str]] = {}  # of terms that were asked for
 
     def search(self, texts: Sequence[str], limit: int) -> list[list[tuple[int, str, float]]]:
         """Find the items that fit each text best; one term in common is enough.
@@ -49,42 +50,55 @@ class LexicalBatch:
         Returns:
             For each text: (item rowid, item id, score), higher scores first, equal ones by id.
         """
-        terms = [query_terms(text) for text in texts]
-        tokens = _tokenise({term for row in terms for term in row})
-        self._read({token for phrase in tokens.values() for token in phrase})
-        return [self._best(self._scores(row, tokens), limit) for row in terms]
+        return [self._best(*self._scores(row), limit) for row in self._prepare(texts)]
 
     def scores(self, texts: Sequence[str], item_rowids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Score given items for each text; those that are gone or have no term in common score 0."""
-        terms = [query_terms(text) for text in texts]
-        tokens = _tokenise({term for row in terms for term in row})
-        self._read({token for phrase in tokens.values() for token in phrase})
-        places = {rowid: place for place, rowid in enumerate(self._rowids.tolist())}
         found = []
-        for row, rowids in zip(terms, item_rowids, strict=True):
-            scores = self._scores(row, tokens)
-            found.append([float(scores[places[rowid]]) if rowid in places else 0.0 for rowid in rowids])
+        for row, rowids in zip(self._prepare(texts), item_rowids, strict=True):
+            scores, _ = self._scores(row)
+            wanted = np.asarray(rowids, dtype=np.int64)
+            places = np.minimum(np.searchsorted(self._rowids, wanted), max(0, len(self._rowids) - 1))
+            there = self._rowids[places] == wanted if len(self._rowids) else np.zeros(len(wanted), np.bool_)
+            found.append(
+                np.where(there, scores[places], 0.0).tolist() if there.any() else [0.0] * len(rowids)
+            )
         return found
 
-    def _scores(self, terms: Iterable[str], tokens: dict[str, list[str]]) -> NDArray[np.float64]:
-        """Add up the terms' weights, shape (documents,)."""
-        scores = np.zeros(len(self._rowids))
-        for term in terms:
-            # A term is one token, but for rare scripts that the tokeniser splits: those count as words.
-            for token in tokens.get(term, ()):
-                places, weights = self._postings[token]
-                scores[places] += weights
-        return scores
+    def _prepare(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of each text, whose postings are read."""
+        terms = [query_terms(text) for text in texts]
+        new = {term for row in terms for term in row} - self._tokens.keys()
+        if new:
+            self._tokens |= {term: [] for term in new} | _tokenise(new)
+        # A term is one token, but for rare scripts that the tokeniser splits: those count as words.
+        rows = [[token for term in row for token in self._tokens[term]] for row in terms]
+        self._read({token for row in rows for token in row})
+        return rows
 
-    def _best(self, scores: NDArray[np.float64], limit: int) -> list[tuple[int, str, float]]:
-        if limit < 1 or not len(scores):
+    def _scores(self, tokens: Sequence[str]) -> tuple[NDArray[np.float64], list[NDArray[np.int64]]]:
+        """Add up the tokens' weights, shape (documents,); return the places that have each token as well."""
+        scores = np.zeros(len(self._rowids))
+        holding = []
+        for token in tokens:
+            places, weights = self._postings[token]
+            scores[places] += weights
+            holding.append(places)
+        return scores, holding
+
+    def _best(
+        self, scores: NDArray[np.float64], holding: Sequence[NDArray[np.int64]], limit: int
+    ) -> list[tuple[int, str, float]]:
+        if limit < 1:
             return []
-        if len(scores) > limit:
-            least = np.partition(scores, len(scores) - limit)[len(scores) - limit]
-            places = np.flatnonzero((scores >= least) & (scores > 0))  # with all that tie with the last
-        else:
-            places = np.flatnonzero(scores > 0)
-        found = [(int(self._rowids[place]), self._ids[place], float(scores[place])) for place in places]
+        # The best of those with one rare token are a part of all: what scores below them all is not sought.
+        rarest = min((places for places in holding if len(places) >= limit), key=len, default=None)
+        least = 0.0 if rarest is None else _at_rank(scores[rarest], limit)
+        places = np.flatnonzero((scores >= least) & (scores > 0))
+        if len(places) > limit:  # with all that tie with the last
+            places = places[scores[places] >= _at_rank(scores[places], limit)]
+        rows = zip(self._rowids[places].tolist(), places.tolist(), scores[places].tolist(), strict=True)
+        found = [(rowid, self._ids[place], score) for rowid, place, score in rows]
         found.sort(key=lambda hit: (-hit[2], hit[1].encode()))
         return found[:limit]
 
@@ -108,6 +122,11 @@ class LexicalBatch:
         idf = max(_LEAST_IDF, float(np.log((total - holding + 0.5) / (holding + 0.5))))
         relative = self._lengths[places] / (self._lengths.sum() / max(1, total))
         return places, idf * (times * (_K1 + 1)) / (times + _K1 * (1 - _B + _B * relative))
+
+
+def _at_rank(scores: NDArray[np.float64], rank: int) -> float:
+    """Return the score at a rank, from 1, of at least so many."""
+    return float(np.partition(scores, len(scores) - rank)[len(scores) - rank])
 
 
 def _varint(raw: bytes) -> int:

@@ -59,14 +59,16 @@ class RowCache:
         self._selections: OrderedDict[str, FilterSelection] = OrderedDict()
         self._lock = threading.Lock()
 
-    def refresh(self) -> None:
-        """Forget everything if the database changed since the last call."""
+    def refresh(self) -> bool:
+        """Forget everything if the database changed since the last call, and tell whether it did."""
         generation = self._watch.generation()
         with self._lock:
-            if generation != self.generation:
-                self.generation = generation
-                self._rows, self._bytes = {}, 0
-                self._selections = OrderedDict()
+            if generation == self.generation:
+                return False
+            self.generation = generation
+            self._rows, self._bytes = {}, 0
+            self._selections = OrderedDict()
+            return True
 
     def rows(self, keys: Sequence[int]) -> Mapping[int, Row | None]:
         """Return a mapping that has these keys at least; the row of a key that is dead is None."""

@@ -1,8 +1,10 @@
 """Searches one index version of a collection, with what came after it, and shows what it found."""
 
 import math
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.embeddings import embeddings_of
-from retrieval.errors import TwinspireError
+from retrieval.errors import ModelNotFound, TwinspireError
 from retrieval.exact_index import SCORE_DECIMALS, holds
 from retrieval.filters import Filter
 from retrieval.fresh_vectors import FreshVectors
@@ -45,6 +47,10 @@ def make_searcher(ws: Workspace, collection: str, opened: OpenIndex) -> "Searche
         return Searcher(ws, collection, opened)
     made: Searcher = redis_module("searcher").make_redis_searcher(ws, collection, opened)
     return made
+
+
+# As many segments are looked at within a search for vectors that other processes stored.
+NEWEST = 1024
 
 
 @dataclass(slots=True)
@@ -83,6 +89,9 @@ class Searcher:
         self._fresh = FreshVectors(opened.manifest.dims)
         self._cache = RowCache(ws, collection)
         self._lexical = LexicalSource(ws, collection)
+        self._reading = threading.Lock()
+        self._read_to = opened.manifest.built_key  # the highest segment that `_read_newest` has met
+        self._unencoded = np.empty(0, dtype=np.int64)  # those without a vector when it did
         self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
         self.refresh()
 
@@ -107,6 +116,28 @@ class Searcher:
         if len(new):
             self._fresh.add(*embeddings_of(self._ws, self.manifest.fingerprint, new))
         return self.fresh_count
+
+    def _read_newest(self) -> None:
+        """Pick up what other processes encoded just now: what they acknowledged, the next search finds.
+
+        Bounded, for it runs within a search: what is not among the newest waits for `refresh`.
+        """
+        with self._reading:
+            rows = self._ws.fetch(
+                "SELECT rowid FROM segments WHERE collection = (SELECT rowid FROM collections WHERE name = ?)"
+                " AND rowid > ? ORDER BY rowid DESC LIMIT ?",
+                (self.collection, self._read_to, NEWEST),
+            )
+            new = np.fromiter((key for (key,) in reversed(rows)), dtype=np.int64, count=len(rows))
+            wanted = np.concatenate([self._unencoded, new])[-NEWEST:]
+            if not len(wanted):
+                return
+            self._unencoded = wanted
+            with suppress(ModelNotFound):  # nobody has stored a vector of this encoder yet
+                keys, vectors = embeddings_of(self._ws, self.manifest.fingerprint, wanted)
+                self._fresh.add(keys, vectors)
+                self._unencoded = np.setdiff1d(wanted, keys)
+            self._read_to = max(self._read_to, int(wanted[-1]))
 
     def add_fresh(self, keys: Keys, vectors: Vectors) -> None:
         """Make vectors searchable that were just stored, without reading them back."""
@@ -166,7 +197,8 @@ class Searcher:
             BackendUnavailable: if the index or the database does not answer.
         """
         started = time.perf_counter()
-        self._cache.refresh()
+        if self._cache.refresh():
+            self._read_newest()
         outcomes: list[SearchResult | TwinspireError] = []
         tasks: list[_Task] = []
         for place, query in enumerate(queries):

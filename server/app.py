@@ -129,12 +129,15 @@ class Server:
         Raises:
             BackendUnavailable: if the port is taken.
         """
+        if self._config.share_port:  # connections come as soon as it is open, though others are ready
+            await self.live.start()
         self.port = self._listen()
         if self._config.metrics_port is not None:
             self._metrics_server, _ = self.metrics.serve(self._config.metrics_port)
             self.metrics_port = self._metrics_server.server_port
         await self._grpc.start()
-        await self.live.start()
+        if not self._config.share_port:
+            await self.live.start()
         self._watchers = [asyncio.create_task(self.live.watch())]
         if self._access or self._certificates:
             self._watchers.append(asyncio.create_task(self._watch_secrets()))
@@ -193,7 +196,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
         ("grpc.max_metadata_size", 16 << 10),
-        ("grpc.so_reuseport", 0),  # a second server on the same port is a mistake: say so
+        # A second server on the same port is a mistake, and told so, unless it is a worker of the same one.
+        ("grpc.so_reuseport", int(config.share_port)),
         ("grpc.server_handshake_timeout_ms", round(config.handshake_timeout_s * 1000)),
         ("grpc.max_connection_idle_ms", 15 * 60_000),
         ("grpc.max_connection_age_ms", 60 * 60_000),  # clients connect anew, and so find all servers
@@ -257,14 +261,20 @@ def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
         InsecureAddress: if it would listen beyond loopback, in clear or open to everybody.
         InvalidKeysFile, InvalidCertificates: if they cannot be used.
         BackendUnavailable: if the port is taken.
+        WorkerFailed: if one of several workers cannot start.
     """
+    if config.workers > 1:
+        from server.fleet import serve_fleet  # which runs this module's server in other processes
+
+        serve_fleet(config, announce)
+        return
     configure_logs()
     use_one_thread_per_call()
-    run = _event_loop_runner()
+    run = event_loop_runner()
     run(_serve(config, announce))
 
 
-def _event_loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
+def event_loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
     """Prefer uvloop, which costs a quarter less per call (docs/decisions/050-serving.md)."""
     try:
         import uvloop

@@ -14,7 +14,9 @@ class ServerConfig:
     workspace: Path
     host: str = "127.0.0.1"
     port: int = 50051  # 0 lets the system choose
-    metrics_port: int | None = None  # on loopback; 0 lets the system choose, None switches metrics off
+    metrics_port: int | None = None  # 0 lets the system choose, None switches metrics off
+    metrics_host: str = "127.0.0.1"  # metrics hold counts only; beyond loopback they are for everybody
+    traces: bool = False  # by OpenTelemetry, whose variables tell where they go
     insecure: bool = False  # serve in clear, or without keys, beyond loopback
     keys_file: Path | None = None  # who may call; None lets everybody
     rate_limit: float = 0.0  # requests a second of each key that has no rate of its own; 0 = no limit
@@ -31,7 +33,9 @@ class ServerConfig:
     max_queued_searches: int = 4096  # per collection, waiting or being answered
     max_queued_tasks: int = 256  # writes, reads and encodings, each, waiting or running
     max_batch: int = 64  # queries answered together
-    search_threads: int = 0  # that a large batch is spread over; 0 = one per core
+    search_threads: int = 0  # that a large batch is spread over; 0 = one per core, or one if it has workers
+    workers: int = 1  # processes that share the port, each with limits of its own
+    share_port: bool = False  # this is such a worker
     max_request_bytes: int = 16 << 20
     max_catch_up_segments: int = 20_000  # unencoded segments that the server encodes by itself
 
@@ -39,6 +43,7 @@ class ServerConfig:
         if not 0 <= self.port <= 65535:
             raise InvalidInput(f"port: expected 0 to 65535, got {self.port}", field="port")
         for name in (
+            "workers",
             "max_concurrent_calls",
             "max_queued_searches",
             "max_queued_tasks",

@@ -33,6 +33,8 @@ from twinspire.client import Client
 _SEARCH = "/twinspire.v1.SearchService/Search"
 _BATCH_SEARCH = "/twinspire.v1.SearchService/BatchSearch"
 _TIMEOUT_S = 60.0
+# A server's workers are given whole connections, as those of many clients are.
+_CONNECTIONS = 16
 _OPTIONS = (("grpc.max_receive_message_length", 256 << 20), ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -87,13 +89,14 @@ def _search(order: dict[str, Any], query: search_pb2.Query) -> search_pb2.Search
     )
 
 
-async def closed_loop(call: Any, messages: Messages, seconds: float, in_flight: int) -> Tally:
+async def closed_loop(calls: Sequence[Any], messages: Messages, seconds: float, in_flight: int) -> Tally:
     """Keep so many calls under way for so long."""
     tally = Tally()
     end = time.perf_counter() + seconds
 
     async def client(first: int) -> None:
         place = first
+        call = calls[first % len(calls)]
         while (started := time.perf_counter()) < end:
             await _send(call, messages.requests[place % len(messages.requests)], started, tally)
             place += in_flight
@@ -102,7 +105,7 @@ async def closed_loop(call: Any, messages: Messages, seconds: float, in_flight: 
     return tally
 
 
-async def open_loop(call: Any, messages: Messages, seconds: float, rate: float) -> Tally:
+async def open_loop(calls: Sequence[Any], messages: Messages, seconds: float, rate: float) -> Tally:
     """Send calls at random moments, so many a second; each is timed from when it was due."""
     tally = Tally()
     rng = random.Random(0)
@@ -112,7 +115,7 @@ async def open_loop(call: Any, messages: Messages, seconds: float, rate: float) 
     while due < started + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         request = messages.requests[place % len(messages.requests)]
-        task = asyncio.create_task(_send(call, request, due, tally))
+        task = asyncio.create_task(_send(calls[place % len(calls)], request, due, tally))
         running.add(task)
         task.add_done_callback(running.discard)
         due += rng.expovariate(rate)
@@ -135,7 +138,7 @@ class Generator:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._channels = [grpc.aio.insecure_channel(target, options=_OPTIONS) for _ in range(_CONNECTIONS)]
         self._messages: dict[str, Messages] = {}
 
     async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -151,19 +154,19 @@ class Generator:
             return await asyncio.to_thread(upsert, self._target, order["collection"], order["items"])
         raise ValueError(f"there is no order {order['do']!r}")
 
-    def _call(self, messages: Messages) -> Any:
+    def _calls(self, messages: Messages) -> list[Any]:
         # Without a serialiser, bytes go in and out as they are.
-        return self._channel.unary_unary(messages.method)
+        return [channel.unary_unary(messages.method) for channel in self._channels]
 
     async def _load(self, order: dict[str, Any]) -> dict[str, Any]:
         messages = self._messages[order["name"]]
-        call = self._call(messages)
+        calls = self._calls(messages)
         seconds, rate = float(order["seconds"]), float(order.get("rate", 0))
         cpu, started = _cpu_s(), time.perf_counter()
         if rate > 0:
-            tally = await open_loop(call, messages, seconds, rate)
+            tally = await open_loop(calls, messages, seconds, rate)
         else:
-            tally = await closed_loop(call, messages, seconds, int(order.get("in_flight", 1)))
+            tally = await closed_loop(calls, messages, seconds, int(order.get("in_flight", 1)))
         return {
             "seconds": time.perf_counter() - started,
             "cpu_s": _cpu_s() - cpu,
@@ -173,7 +176,7 @@ class Generator:
         }
 
     async def _ids(self, messages: Messages) -> list[list[str]]:
-        call = self._call(messages)
+        call = self._calls(messages)[0]
         found: list[list[str]] = []
         for request in messages.requests:
             answer = await call(request, timeout=_TIMEOUT_S)
@@ -181,8 +184,9 @@ class Generator:
         return found
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+        """Close the connections."""
+        for channel in self._channels:
+            await channel.close()
 
 
 def _found_ids(messages: Messages, answer: bytes) -> list[list[str]]:

@@ -29,7 +29,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
-    help="Serve Prometheus metrics on this port of 127.0.0.1.  [default: off]",
+    help="Serve Prometheus metrics on this port.  [default: off]",
+)
+@click.option(
+    "--metrics-host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address of the metrics: counts only, open to whoever reaches it.",
 )
 @click.option("--no-metrics", is_flag=True, help="Serve no metrics, whatever --metrics-port says.")
 @click.option("--no-reflection", is_flag=True, help="Do not tell generic clients what methods there are.")
@@ -49,10 +55,24 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--tls-cert", type=_FILE, help="Serve TLS with this certificate chain, PEM.")
 @click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM.")
 @click.option("--tls-client-ca", type=_FILE, help="Ask clients for a certificate of these authorities.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=1,
+    show_default=True,
+    help="Processes that share the port and one mapped index; 0: one per core.",
+)
+@click.option("--traces", is_flag=True, help="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT.")
 @click.option("--insecure", is_flag=True, help="Serve in clear, or without keys, beyond this machine.")
 @pass_session
 def serve_command(
-    session: Session, /, no_metrics: bool, no_reflection: bool, keys_file: Path | None, **settings: Any
+    session: Session,
+    /,
+    no_metrics: bool,
+    no_reflection: bool,
+    keys_file: Path | None,
+    workers: int,
+    **settings: Any,
 ) -> None:
     """Serve the workspace's collections over gRPC until told to stop (Ctrl-C or SIGTERM).
 
@@ -62,12 +82,17 @@ def serve_command(
     from server.app import serve
     from server.config import ServerConfig
     from server.keys import FILE_NAME
+    from server.threads import usable_cores
 
     if no_metrics:
         settings["metrics_port"] = None
     if keys_file is None and (session.root / FILE_NAME).exists():
         keys_file = session.root / FILE_NAME
     config = ServerConfig(
-        workspace=session.root, keys_file=keys_file, reflection=not no_reflection, **settings
+        workspace=session.root,
+        keys_file=keys_file,
+        reflection=not no_reflection,
+        workers=workers or usable_cores(),
+        **settings,
     )
     serve(config, announce=click.echo)
