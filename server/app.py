@@ -48,14 +48,17 @@ def _services() -> list[Any]:
     return [service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()]
 
 
-def _handlers(calls: Calls, service: Any, servicer: object, access: Access | None) -> dict[str, Any]:
+def _handlers(
+    calls: Calls, service: Any, servicer: object, access: Access | None, tracing: Any
+) -> dict[str, Any]:
     """Make the handlers of a service: its method UpsertItems is answered by the servicer's upsert_items."""
     handlers = {}
     for method in service.methods:
         answer = getattr(servicer, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
         make = calls.both_streams if method.client_streaming else calls.unary
         guard = access.guard(f"{service.full_name}/{method.name}") if access else None
-        handlers[method.name] = make(method.name, GetMessageClass(method.input_type), answer, guard)
+        made = make(method.name, GetMessageClass(method.input_type), answer, guard)
+        handlers[method.name] = tracing.traced(service.full_name, method.name, made) if tracing else made
     return handlers
 
 
@@ -86,6 +89,7 @@ class Server:
         self.metrics.queued.set_function(lambda: self.live.queued)
         self._access = Access(config.keys_file, config.rate_limit) if config.keys_file else None
         self._certificates = _certificates(config)
+        self._tracing = _tracing() if config.traces else None
         self._grpc = grpc.aio.server(options=_options(config))
         self.handlers: list[grpc.GenericRpcHandler] = []
         self._add_handlers()
@@ -98,7 +102,7 @@ class Server:
         calls = Calls(self.metrics, self.gate, self._config.max_request_bytes)
         servicers = self._servicers()
         for service in _services():
-            handlers = _handlers(calls, service, servicers[service.name], self._access)
+            handlers = _handlers(calls, service, servicers[service.name], self._access, self._tracing)
             self._add(grpc.method_handlers_generic_handler(service.full_name, handlers))
         self._add(health_service.handler(calls, self.health))
         if self._config.reflection:
@@ -133,7 +137,8 @@ class Server:
             await self.live.start()
         self.port = self._listen()
         if self._config.metrics_port is not None:
-            self._metrics_server, _ = self.metrics.serve(self._config.metrics_port)
+            config = self._config
+            self._metrics_server, _ = self.metrics.serve(config.metrics_host, config.metrics_port or 0)
             self.metrics_port = self._metrics_server.server_port
         await self._grpc.start()
         if not self._config.share_port:
@@ -181,6 +186,8 @@ class Server:
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()
+        if self._tracing is not None:
+            await asyncio.to_thread(self._tracing.close)
         log("stopped", finished=finished)
 
 
@@ -188,6 +195,12 @@ def _certificates(config: ServerConfig) -> Certificates | None:
     if config.tls_cert is None or config.tls_key is None:
         return None
     return Certificates(config.tls_cert, config.tls_key, config.tls_client_ca)
+
+
+def _tracing() -> Any:
+    from server.tracing import Tracing  # needs the extra otel
+
+    return Tracing()
 
 
 def _options(config: ServerConfig) -> list[tuple[str, int]]:

@@ -3,7 +3,16 @@
 import threading
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
+
+from retrieval.errors import BackendUnavailable
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -14,6 +23,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)  # memory, CPU and open files, read when they are asked for
         self.requests = Counter(
             "twinspire_requests", "Calls answered.", ["method", "code"], registry=registry
         )
@@ -40,7 +50,14 @@ class Metrics:
         self.swaps = Counter("twinspire_version_swaps", "Live versions loaded.", registry=registry)
         self.ready = Gauge("twinspire_collections_ready", "Collections loaded and warm.", registry=registry)
 
-    def serve(self, port: int) -> tuple[WSGIServer, threading.Thread]:
-        """Serve them over HTTP on loopback, in a thread; port 0 lets the system choose."""
-        server, thread = start_http_server(port, addr="127.0.0.1", registry=self.registry)
+    def serve(self, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
+        """Serve them over HTTP, in a thread; port 0 lets the system choose.
+
+        Raises:
+            BackendUnavailable: if the port is taken.
+        """
+        try:
+            server, thread = start_http_server(port, addr=host, registry=self.registry)
+        except OSError as error:
+            raise BackendUnavailable(f"cannot serve metrics on {host}:{port}: {error.strerror}") from error
         return server, thread
