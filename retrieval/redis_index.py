@@ -57,7 +57,7 @@ class RedisIndex:
         """
         self.stored = RedisVectors(server, where, parameters, dims)
         self._server = server
-        self._where = where
+        self.where = where
         self._keys = keys
         self._parameters = parameters
         self._dims = dims
@@ -154,23 +154,16 @@ class RedisIndex:
             wanted = max(wanted, effort)
         wanted = max(1, min(wanted, MAX_COUNT))
         effort = graph_effort(effort, wanted)
-        how: tuple[str | int, ...] = ("EF", min(effort, 1_000_000))
-        if exact:
-            how = ("TRUTH",)
-        elif effort < THREADED_FROM:
-            how = (*how, "NOTHREAD")
         commands: list[Command] = self.stored.census()
         counting = len(commands)
-        for partition in range(self._where.partitions):
-            key = self._where.vectors(partition)
-            commands += [
-                ("VSIM", key, "FP32", query.tobytes(), "WITHSCORES", "COUNT", wanted, *how)
-                for query in queries
-            ]
-        replies = self.stored.ask(commands, reach, lanes=1 if "NOTHREAD" in how else LANES)
+        for partition in range(self.where.partitions):
+            key = self.where.vectors(partition)
+            commands += [vsim(key, query, wanted, 0 if exact else effort) for query in queries]
+        threaded = exact or effort >= THREADED_FROM
+        replies = self.stored.ask(commands, reach, lanes=LANES if threaded else 1)
         self.stored.check(replies[:counting])
         answers = [() if isinstance(reply, BackendUnavailable) else reply for reply in replies[counting:]]
-        found = _merged(answers, len(queries), self._where.partitions, wanted)
+        found = _merged(answers, len(queries), self.where.partitions, wanted)
         return found if storage == "f32" else self._rescored(queries, found[0], limit, reach)
 
     def _rescored(self, queries: Vectors, found: Keys, limit: int, reach: Reach) -> Found:
@@ -275,8 +268,8 @@ class RedisIndex:
         how = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
         replies = self._server.run(
             [
-                ("VSIM", self._where.vectors(partition), "FP32", any_vector, *how)
-                for partition in range(self._where.partitions)
+                ("VSIM", self.where.vectors(partition), "FP32", any_vector, *how)
+                for partition in range(self.where.partitions)
             ],
             lanes=LANES,
         )
@@ -292,6 +285,14 @@ class RedisIndex:
         """Forget what is kept; connections are the process's."""
         with self._lock:
             self._rows.clear()
+
+
+def vsim(key: str, query: NDArray[np.float32], wanted: int, effort: int) -> Command:
+    """Make the command that finds the nearest of a query, shape (dims,); effort 0 compares with all."""
+    how: tuple[str | int, ...] = ("EF", min(effort, 1_000_000)) if effort else ("TRUTH",)
+    if 0 < effort < THREADED_FROM:
+        how = (*how, "NOTHREAD")
+    return ("VSIM", key, "FP32", query.tobytes(), "WITHSCORES", "COUNT", wanted, *how)
 
 
 def _merged(replies: Sequence[Sequence[bytes]], queries: int, partitions: int, wanted: int) -> Found:

@@ -1,5 +1,6 @@
 """`twinspire bench`: ratios measured in one run on this machine."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,9 @@ from twinspire.session import Session
 
 if TYPE_CHECKING:
     from evaluation.bench.result import BenchResult
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.group("bench", epilog=examples("twinspire --workspace demo-workspace bench search demo"))
@@ -80,6 +84,39 @@ def train_command(session: Session, collection: str, as_json: bool) -> None:
 
     with StepDisplay() as on_step:
         result = bench_train(session.root, collection, on_step=on_step)
+    _show(result, as_json)
+
+
+@bench_group.command("redis", epilog=examples("twinspire bench redis --count 20000"))
+@click.option("--count", type=click.IntRange(1000), default=200_000, show_default=True, help="Vectors.")
+@click.option("--dims", type=click.IntRange(2), default=256, show_default=True, help="Their width.")
+@click.option(
+    "--storage", type=click.Choice(["f32", "sq8", "bin"]), default="f32", show_default=True, help="In Redis."
+)
+@click.option("--vectors", type=_FILE, help="A .npy file of unit rows.  [default: clusters by chance]")
+@click.option("--queries", type=_FILE, help="A .npy file of unit rows to search for; goes with --vectors.")
+@click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each spell.")
+@json_option
+def redis_command(
+    count: int,
+    dims: int,
+    storage: str,
+    vectors: Path | None,
+    queries: Path | None,
+    seconds: float,
+    as_json: bool,
+) -> None:
+    """Build the same vectors into Redis and FAISS: rates, memory, recall, filters, and the server's own cost.
+
+    Takes the Redis of --redis-url, or starts one for the time being.
+    """
+    from evaluation.bench.redis import RedisBenchOptions, bench_redis
+
+    options = RedisBenchOptions(
+        count=count, dims=dims, storage=storage, vectors=vectors, query_vectors=queries, seconds=seconds
+    )
+    with StepDisplay() as on_step:
+        result = bench_redis(options, on_step)
     _show(result, as_json)
 
 
