@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import signal
 from multiprocessing.connection import Connection
 
@@ -46,6 +47,7 @@ async def _serve(config: ServerConfig, pipe: Connection) -> None:
                     return
             except (EOFError, OSError):
                 log("the process that started this worker is gone")
+                os._exit(1)  # at once, for the next server is to have the port
             loop.remove_reader(pipe.fileno())
             stop.set()
 
