@@ -232,6 +232,10 @@ class RedisItems:
         ]
         return sorted(found)[:limit]
 
+    def keys_of_some(self, limit: int) -> list[str]:
+        """Return the Redis keys of the first items."""
+        return [self._item(id) for _, id in self.listed(0, limit)]
+
     def walk(self, after_rowid: int = 0) -> Iterator[RedisItem]:
         """Yield all items by ascending rowid."""
         while listed := self.listed(after_rowid, LIST_BATCH):

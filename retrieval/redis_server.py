@@ -26,6 +26,17 @@ SAFE_VERSIONS = ((8, 8, 2), (8, 10, 1))
 
 CONNECT_TIMEOUT_S = 1.0
 
+
+def is_patched(version: Sequence[int]) -> bool:
+    """Tell whether the use-after-free of vector sets is mended in a version.
+
+    >>> is_patched((8, 8, 2)), is_patched((8, 10, 0)), is_patched((8, 10, 1)), is_patched((8, 0, 2))
+    (True, False, True, False)
+    """
+    first, later = SAFE_VERSIONS
+    return tuple(version) >= later or first <= tuple(version) < (first[0], first[1] + 1)
+
+
 _servers: dict[tuple[int, str], "RedisServer"] = {}
 
 
@@ -128,7 +139,7 @@ class RedisServer:
     @property
     def has_known_faults(self) -> bool:
         """Whether this version may crash when vectors are deleted while they are searched."""
-        return not (self.version >= SAFE_VERSIONS[1] or SAFE_VERSIONS[0] <= self.version < (8, 9, 0))
+        return not is_patched(self.version)
 
     def information(self, section: str) -> dict[str, str]:
         """Return a section of INFO, of any node."""

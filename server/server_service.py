@@ -1,14 +1,17 @@
 """ServerService: tells what this server is."""
 
+import asyncio
 import time
 from importlib.metadata import PackageNotFoundError, version
 
 from protos.twinspire.v1 import server_pb2 as pb
 from retrieval.filter_sql import MAX_CONDITIONS
+from retrieval.index import Capabilities
 from retrieval.items import MAX_ID_BYTES, MAX_TEXT_BYTES
 from retrieval.search import MAX_LIMIT
 from server.calls import Context
 from server.config import ServerConfig
+from server.database_state import redis_state
 from server.item_service import MAX_ITEMS
 from server.live import Live
 from server.search_service import MAX_BATCH_REQUESTS
@@ -37,7 +40,7 @@ class ServerService:
             version=_version("twinspire"),
             limits=self._limits(),
             backends=[
-                backend_to(loaded.opened.index.capabilities, _version(*_DISTRIBUTIONS.get(name, (name,))))
+                await _backend(name, loaded.opened.index.capabilities)
                 for name, loaded in sorted(backends.items())
             ],
             encoders=[card_to(card, live=True) for card in cards.values()],
@@ -55,6 +58,12 @@ class ServerService:
             max_filter_conditions=MAX_CONDITIONS,
             max_queued_searches=self._config.max_queued_searches,
         )
+
+
+async def _backend(name: str, capabilities: Capabilities) -> pb.Backend:
+    if name == "redis":
+        return backend_to(capabilities, *await asyncio.to_thread(redis_state))
+    return backend_to(capabilities, _version(*_DISTRIBUTIONS.get(name, (name,))))
 
 
 def _version(*distributions: str) -> str:

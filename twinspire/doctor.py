@@ -55,6 +55,7 @@ def examine(root: Path, target: str, connect: "Callable[..., Client]") -> Iterat
         yield check_extra(extra)
     yield check_faiss()
     yield check_disk(root)
+    yield from _redis_checks()
     try:
         yield from check_workspace(root)
     except Exception as error:  # whatever is broken is what the doctor is there to tell
@@ -62,6 +63,16 @@ def examine(root: Path, target: str, connect: "Callable[..., Client]") -> Iterat
         yield Check("workspace contents", "failed", found, "this is a fault of ours: please report it")
     yield from check_keys(root)
     yield check_server(target, connect)
+
+
+def _redis_checks() -> Iterator[Check]:
+    from twinspire.redis_checks import check_redis
+
+    try:
+        yield from check_redis()
+    except Exception as error:  # what answers there may be anything
+        found = f"{type(error).__name__} while it was examined"
+        yield Check("Redis", "failed", found, "this is a fault of ours: please report it")
 
 
 def check_python() -> Check:

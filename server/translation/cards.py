@@ -24,7 +24,9 @@ def card_to(card: EncoderCard, *, live: bool) -> encoders_pb2.EncoderCard:
     return message
 
 
-def backend_to(capabilities: Capabilities, version: str) -> server_pb2.Backend:
+def backend_to(
+    capabilities: Capabilities, version: str, database: server_pb2.DatabaseState | None = None
+) -> server_pb2.Backend:
     """Translate what a backend can do."""
     return server_pb2.Backend(
         name=capabilities.backend,
@@ -34,4 +36,5 @@ def backend_to(capabilities: Capabilities, version: str) -> server_pb2.Backend:
         returns_vectors=capabilities.returns_vectors,
         memory_mapped=capabilities.memory_mapped,
         gpu=capabilities.gpu,
+        database=database,
     )

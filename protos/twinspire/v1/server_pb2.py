@@ -25,13 +25,15 @@ _sym_db = _symbol_database.Default()
 from protos.twinspire.v1 import encoders_pb2 as protos_dot_twinspire_dot_v1_dot_encoders__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/twinspire/v1/server.proto\x12\x0ctwinspire.v1\x1a\"protos/twinspire/v1/encoders.proto\"\x16\n\x14GetServerInfoRequest\"\xb6\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.twinspire.v1.Limits\x12\'\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x15.twinspire.v1.Backend\x12+\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x19.twinspire.v1.EncoderCard\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\"\xd6\x01\n\x06Limits\x12\x11\n\tmax_limit\x18\x01 \x01(\x05\x12\x1a\n\x12max_batch_requests\x18\x02 \x01(\x05\x12\x18\n\x10max_upsert_items\x18\x03 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\x05\x12\x14\n\x0cmax_id_bytes\x18\x05 \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\x06 \x01(\x05\x12\x1d\n\x15max_filter_conditions\x18\x07 \x01(\x05\x12\x1b\n\x13max_queued_searches\x18\x08 \x01(\x05\"\x94\x01\n\x07\x42\x61\x63kend\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x66iltered_search\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xact_search\x18\x04 \x01(\x08\x12\x17\n\x0freturns_vectors\x18\x05 \x01(\x08\x12\x15\n\rmemory_mapped\x18\x06 \x01(\x08\x12\x0b\n\x03gpu\x18\x07 \x01(\x08\x32i\n\rServerService\x12X\n\rGetServerInfo\x12\".twinspire.v1.GetServerInfoRequest\x1a#.twinspire.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/twinspire/v1/server.proto\x12\x0ctwinspire.v1\x1a\"protos/twinspire/v1/encoders.proto\"\x16\n\x14GetServerInfoRequest\"\xb6\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.twinspire.v1.Limits\x12\'\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x15.twinspire.v1.Backend\x12+\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x19.twinspire.v1.EncoderCard\x12\x10\n\x08uptime_s\x18\x05 \x01(\x01\"\xd6\x01\n\x06Limits\x12\x11\n\tmax_limit\x18\x01 \x01(\x05\x12\x1a\n\x12max_batch_requests\x18\x02 \x01(\x05\x12\x18\n\x10max_upsert_items\x18\x03 \x01(\x05\x12\x19\n\x11max_request_bytes\x18\x04 \x01(\x05\x12\x14\n\x0cmax_id_bytes\x18\x05 \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\x06 \x01(\x05\x12\x1d\n\x15max_filter_conditions\x18\x07 \x01(\x05\x12\x1b\n\x13max_queued_searches\x18\x08 \x01(\x05\"\xc3\x01\n\x07\x42\x61\x63kend\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0f\x66iltered_search\x18\x03 \x01(\x08\x12\x14\n\x0c\x65xact_search\x18\x04 \x01(\x08\x12\x17\n\x0freturns_vectors\x18\x05 \x01(\x08\x12\x15\n\rmemory_mapped\x18\x06 \x01(\x08\x12\x0b\n\x03gpu\x18\x07 \x01(\x08\x12-\n\x08\x64\x61tabase\x18\x08 \x01(\x0b\x32\x1b.twinspire.v1.DatabaseState\"\xa9\x02\n\rDatabaseState\x12\r\n\x05\x66\x61ult\x18\x01 \x01(\t\x12\r\n\x05nodes\x18\x02 \x01(\x05\x12\x0f\n\x07\x63luster\x18\x03 \x01(\x08\x12\x12\n\nused_bytes\x18\x04 \x01(\x03\x12\x11\n\tmax_bytes\x18\x05 \x01(\x03\x12\x17\n\x0f\x65viction_policy\x18\x06 \x01(\t\x12\x13\n\x0b\x61ppend_only\x18\x07 \x01(\x08\x12J\n\x10\x63ollection_bytes\x18\x08 \x03(\x0b\x32\x30.twinspire.v1.DatabaseState.CollectionBytesEntry\x12\x10\n\x08\x63oncerns\x18\t \x03(\t\x1a\x36\n\x14\x43ollectionBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x32i\n\rServerService\x12X\n\rGetServerInfo\x12\".twinspire.v1.GetServerInfoRequest\x1a#.twinspire.v1.GetServerInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.twinspire.v1.server_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_DATABASESTATE_COLLECTIONBYTESENTRY']._loaded_options = None
+  _globals['_DATABASESTATE_COLLECTIONBYTESENTRY']._serialized_options = b'8\001'
   _globals['_GETSERVERINFOREQUEST']._serialized_start=86
   _globals['_GETSERVERINFOREQUEST']._serialized_end=108
   _globals['_GETSERVERINFORESPONSE']._serialized_start=111
@@ -39,7 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMITS']._serialized_start=296
   _globals['_LIMITS']._serialized_end=510
   _globals['_BACKEND']._serialized_start=513
-  _globals['_BACKEND']._serialized_end=661
-  _globals['_SERVERSERVICE']._serialized_start=663
-  _globals['_SERVERSERVICE']._serialized_end=768
+  _globals['_BACKEND']._serialized_end=708
+  _globals['_DATABASESTATE']._serialized_start=711
+  _globals['_DATABASESTATE']._serialized_end=1008
+  _globals['_DATABASESTATE_COLLECTIONBYTESENTRY']._serialized_start=954
+  _globals['_DATABASESTATE_COLLECTIONBYTESENTRY']._serialized_end=1008
+  _globals['_SERVERSERVICE']._serialized_start=1010
+  _globals['_SERVERSERVICE']._serialized_end=1115
 # @@protoc_insertion_point(module_scope)

@@ -122,6 +122,7 @@ class Backend(_message.Message):
     RETURNS_VECTORS_FIELD_NUMBER: _builtins.int
     MEMORY_MAPPED_FIELD_NUMBER: _builtins.int
     GPU_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     """Of the library or the database behind it."""
@@ -130,6 +131,10 @@ class Backend(_message.Message):
     returns_vectors: _builtins.bool
     memory_mapped: _builtins.bool
     gpu: _builtins.bool
+    @_builtins.property
+    def database(self) -> Global___DatabaseState:
+        """Of a database behind it; unset where there is none."""
+
     def __init__(
         self,
         *,
@@ -140,11 +145,91 @@ class Backend(_message.Message):
         returns_vectors: _builtins.bool = ...,
         memory_mapped: _builtins.bool = ...,
         gpu: _builtins.bool = ...,
+        database: Global___DatabaseState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["database", b"database"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exact_search", b"exact_search", "filtered_search", b"filtered_search", "gpu", b"gpu", "memory_mapped", b"memory_mapped", "name", b"name", "returns_vectors", b"returns_vectors", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "exact_search", b"exact_search", "filtered_search", b"filtered_search", "gpu", b"gpu", "memory_mapped", b"memory_mapped", "name", b"name", "returns_vectors", b"returns_vectors", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Backend: _TypeAlias = Backend  # noqa: Y015
+
+@_typing.final
+class DatabaseState(_message.Message):
+    """How the database that holds the indexes is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CollectionBytesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FAULT_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
+    USED_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    EVICTION_POLICY_FIELD_NUMBER: _builtins.int
+    APPEND_ONLY_FIELD_NUMBER: _builtins.int
+    COLLECTION_BYTES_FIELD_NUMBER: _builtins.int
+    CONCERNS_FIELD_NUMBER: _builtins.int
+    fault: _builtins.str
+    """Not empty: it did not tell how it is, and this is the reason (such as BACKEND_UNAVAILABLE); the rest is
+    unset.
+    """
+    nodes: _builtins.int
+    """Nodes that serve some part; 1 unless it is a cluster."""
+    cluster: _builtins.bool
+    used_bytes: _builtins.int
+    """Memory of all nodes."""
+    max_bytes: _builtins.int
+    """0: no limit."""
+    eviction_policy: _builtins.str
+    """"noeviction", unless parts of an index may be dropped."""
+    append_only: _builtins.bool
+    """Whether writes survive a restart."""
+    @_builtins.property
+    def collection_bytes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """By collection: vectors of all its versions, and its items (estimated from some)."""
+
+    @_builtins.property
+    def concerns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What an administrator should mend: known faults of the version, a policy, a limit."""
+
+    def __init__(
+        self,
+        *,
+        fault: _builtins.str = ...,
+        nodes: _builtins.int = ...,
+        cluster: _builtins.bool = ...,
+        used_bytes: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        eviction_policy: _builtins.str = ...,
+        append_only: _builtins.bool = ...,
+        collection_bytes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        concerns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_only", b"append_only", "cluster", b"cluster", "collection_bytes", b"collection_bytes", "concerns", b"concerns", "eviction_policy", b"eviction_policy", "fault", b"fault", "max_bytes", b"max_bytes", "nodes", b"nodes", "used_bytes", b"used_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatabaseState: _TypeAlias = DatabaseState  # noqa: Y015
