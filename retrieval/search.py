@@ -59,7 +59,9 @@ class Diversity:
     candidates: int = 0  # 0 = three times the limit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen, though nobody changes them, and so are rows and hits: a frozen value takes six times as long to
+# make, and one or ten are made for every query.
+@dataclass(slots=True, kw_only=True, eq=False)
 class VectorQuery:
     """One query, ready to search: encoded and validated."""
 
@@ -77,8 +79,6 @@ class VectorQuery:
     explain: bool = False
 
 
-# Not frozen, though nobody changes them: a frozen value takes six times as long to make, and ten are made
-# for every query.
 @dataclass(slots=True)
 class Hit:
     """An item found, with its best segment."""
