@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from retrieval.backend_errors import IndexLost
 from retrieval.errors import CorruptArtifact, FailedPrecondition, NewerFormat, VersionNotFound
 from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.index import Keys
@@ -12,6 +13,7 @@ from retrieval.index_types import IndexParameters
 from retrieval.publishing import (
     READY,
     IndexVersion,
+    check_backend,
     delete_version,
     list_versions,
     quarantine,
@@ -51,11 +53,11 @@ def find_equal(
         ):
             continue
         try:
-            read_verified(ws, collection, version.version)
+            check_backend(ws, collection, version.version, read_verified(ws, collection, version.version))
         except CorruptArtifact:
             quarantine(ws, collection, version.version)
             continue
-        except NewerFormat:
+        except (NewerFormat, IndexLost):
             continue
         held = load_keys(ws.indexes / collection / version.version / KEYS_FILE)
         if np.array_equal(held, keys):

@@ -100,6 +100,8 @@ def publish(ws: Workspace, collection: str, staged: Path, manifest: Manifest) ->
     body = manifest.to_json()
     digest = hashlib.sha256(body.encode()).hexdigest()[:8]
     failpoint("publish-manifest-written")
+    if (staged / REDIS_FILE).exists():
+        redis_module("sharing").keep(staged)
     with ws.atomic() as db:  # the write lock also keeps two publishers from one number
         version = f"{_next_number(db, ws, collection):06d}-{digest}"
         staged.replace(ws.indexes / collection / version)
@@ -207,6 +209,17 @@ def _share_in_redis(ws: Workspace, collection: str, version: str) -> Any:
     if not ws.mirrors_redis:
         sharing.share_version(ws, collection, version, read_verified(ws, collection, version))
     return sharing
+
+
+def check_backend(ws: Workspace, collection: str, version: str, manifest: Manifest) -> None:
+    """Make sure that what lies outside of a version's folder is still there.
+
+    Raises:
+        IndexLost: if it is not.
+        BackendUnavailable: if the backend does not answer.
+    """
+    if manifest.parameters.backend == "redis":
+        redis_module("sharing").check_there(ws.indexes / collection / version, manifest)
 
 
 def _is_in_redis(ws: Workspace, collection: str, version: str) -> bool:

@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from retrieval.errors import CorruptArtifact, TwinspireError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
+from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_layout import REDIS_FILE, VectorKeys
-from retrieval.redis_server import RedisServer, redis_server
+from retrieval.redis_server import redis_server
 from retrieval.redis_vectors import RedisVectors
 
 # VADDs on their way: CAS lets Redis look for their neighbours in threads.
@@ -46,6 +48,10 @@ def build_in_redis(
     server = redis_server()
     where = VectorKeys(collection, secrets.token_hex(6), parameters.partitions)
     stored = RedisVectors(server, where, parameters, dims)
+    body = json.dumps(
+        {"collection": collection, "build": where.build, "partitions": where.partitions, "dims": dims}
+    )
+    RedisCatalog(server).begin(body)
     try:
         counts = np.zeros(where.partitions, dtype=np.int64)
         sample: list[tuple[Keys, Vectors]] = []
@@ -58,10 +64,10 @@ def build_in_redis(
         stored.finish(counts.tolist())
         _compare(stored, sample)
     except TwinspireError:
-        unlink(server, where)
+        with suppress(TwinspireError):  # else a later sweep does it
+            server.run([("UNLINK", key) for key in where.all()])
         raise
-    body = {"collection": collection, "build": where.build, "partitions": where.partitions, "dims": dims}
-    (folder / REDIS_FILE).write_text(json.dumps(body))
+    (folder / REDIS_FILE).write_text(body)
 
 
 def _compare(stored: RedisVectors, sample: list[tuple[Keys, Vectors]]) -> None:
@@ -69,8 +75,3 @@ def _compare(stored: RedisVectors, sample: list[tuple[Keys, Vectors]]) -> None:
         found, rows = stored.fetch(keys)
         if len(found) != len(keys) or np.abs(rows - vectors).max(initial=0.0) > SAMPLE_TOLERANCE:
             raise CorruptArtifact("Redis gives back other vectors than were added")
-
-
-def unlink(server: RedisServer, where: VectorKeys) -> None:
-    """Delete a build; Redis frees its memory in the background."""
-    server.run([("UNLINK", key) for key in where.all()])

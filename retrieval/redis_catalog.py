@@ -17,12 +17,14 @@ TRASH = f"{PREFIX}:trash"
 
 # A version that was deleted may still be searched by servers that have not noticed.
 UNLINK_GRACE_S = 60.0
+# A build that has not become a version by then was given up.
+BUILD_GRACE_S = 24 * 3600.0
 
 # KEYS: alias, versions. ARGV: version, expected, whether to compare. Returns {live} if it moved, 0 without
-# such a version, nil if all went well.
+# such a version, nil if all went well. Where nothing is live (any more), nothing can have moved.
 FLIP = """
 local live = redis.call('HGET', KEYS[1], 'version') or ''
-if ARGV[3] == '1' and live ~= ARGV[2] then return {live} end
+if ARGV[3] == '1' and live ~= '' and live ~= ARGV[2] then return {live} end
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 if live ~= ARGV[1] then redis.call('HSET', KEYS[1], 'version', ARGV[1], 'previous', live) end
 return nil"""
@@ -128,6 +130,14 @@ class RedisCatalog:
             )
         if reply is not None:
             raise VersionNotFound(f"collection {collection!r} has no index version {version!r} in Redis")
+
+    def begin(self, body: str) -> None:
+        """Let the build that this `redis.json` names be freed if it never becomes a version."""
+        self._server.call("ZADD", TRASH, int(time.time() + BUILD_GRACE_S), body)
+
+    def keep(self, body: str) -> None:
+        """Say that a build became a version."""
+        self._server.call("ZREM", TRASH, body)
 
     def discard(self, collection: str, version: str, body: str, grace_s: float = UNLINK_GRACE_S) -> None:
         """Forget a version; the vectors that its `redis.json` names are freed after a grace, by `sweep`."""

@@ -154,18 +154,39 @@ def numeric_attributes(ws: Workspace, collection: str) -> frozenset[str]:
     return frozenset(name for (name,) in rows)
 
 
+def keep(folder: Path) -> None:
+    """Say that what was built in a folder becomes a version."""
+    RedisCatalog(redis_server()).keep((folder / REDIS_FILE).read_text())
+
+
+def check_there(folder: Path, manifest: Manifest) -> None:
+    """Make sure that Redis holds a version's vectors.
+
+    Raises:
+        IndexLost: if it does not.
+        BackendUnavailable: if it does not answer.
+    """
+    server = redis_server()
+    where = vector_keys((folder / REDIS_FILE).read_text())
+    vectors = RedisVectors(server, where, manifest.parameters, manifest.dims)
+    vectors.check(server.run(vectors.census()))
+
+
 def share_version(ws: Workspace, collection: str, version: str, manifest: Manifest) -> None:
     """Publish a version of a workspace to Redis, with all items, so that it can go live there. Idempotent.
 
     Raises:
         BackendUnavailable: if Redis does not answer.
         FailedPrecondition: if the collection lies in another number of partitions there.
+        IndexLost: if Redis no longer holds the version's vectors.
         StorageFull: if Redis is at its memory limit.
     """
     folder = ws.indexes / collection / version
     catalog = RedisCatalog(redis_server())
     catalog.claim_partitions(collection, manifest.parameters.partitions)
-    numeric = numeric_attributes(ws, collection)
+    check_there(folder, manifest)
+    # Only ever more of them: servers that have the version open filter by those that they know.
+    numeric = numeric_attributes(ws, collection) | catalog.versions(collection).get(version, frozenset())
     RedisSharing(ws, folder, manifest, numeric).share_all()
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     catalog.publish(collection, version, files, sorted(numeric))
