@@ -20,6 +20,7 @@ from retrieval.errors import InternalError, Overloaded, TwinspireError, Unimplem
 from server.access import Guard
 from server.errors import MalformedRequest, RequestTooLarge, ShuttingDown
 from server.logs import log
+from server.memory import MemoryReturn
 from server.metrics import Metrics
 from server.status import DETAILS_KEY, status_of
 from server.wire import refuse_two_kinds
@@ -114,6 +115,7 @@ class Calls:
         self._metrics = metrics
         self._gate = gate
         self._max_request_bytes = max_request_bytes
+        self._memory = MemoryReturn()
 
     def unary(
         self,
@@ -140,6 +142,7 @@ class Calls:
                 raise
             except Exception as error:
                 failure = _failure(name, error)
+            data = b""  # see _failure
             return await self._abort(context, record, started, failure)
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -167,6 +170,7 @@ class Calls:
                 raise
             except Exception as error:
                 failure = _failure(name, error)
+            data = b""  # see _failure
             await self._abort(context, record, started, failure)
 
         return grpc.unary_stream_rpc_method_handler(handle)
@@ -202,6 +206,7 @@ class Calls:
                 raise
             except Exception as error:
                 failure = _failure(name, error)
+            data = None  # see _failure
             await self._abort(context, record, started, failure)
 
         return grpc.stream_stream_rpc_method_handler(handle)
@@ -226,6 +231,7 @@ class Calls:
         return message
 
     def _parse(self, request: type[RequestT], data: bytes) -> RequestT:
+        self._memory.took(len(data))
         if len(data) > self._max_request_bytes:
             raise RequestTooLarge(len(data), self._max_request_bytes)
         try:
@@ -285,7 +291,11 @@ def _serialised(answer: Answer) -> bytes:
 
 
 def _failure(method: str, error: Exception) -> TwinspireError:
-    return error if isinstance(error, TwinspireError) else unexpected(method, error)
+    known = error if isinstance(error, TwinspireError) else unexpected(method, error)
+    # The library keeps an aborted call's frame in a circle until the garbage collector comes, which it
+    # seldom does: the frames of the error, and the request's bytes in them, must not hang on it.
+    known.__context__ = known.__cause__ = None
+    return known.with_traceback(None)
 
 
 def unexpected(where: str, error: BaseException) -> InternalError:

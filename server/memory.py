@@ -1,5 +1,8 @@
-"""Keeping Python's garbage collector from looking through what stays for good."""
+"""What the allocator keeps, and what the garbage collector looks through."""
 
+import asyncio
+import contextlib
+import ctypes
 import gc
 
 # New containers between two looks at the young ones; a batch of 64 queries makes about a thousand.
@@ -14,3 +17,36 @@ def settle_memory() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG)
+
+
+# Requests from this size on are counted; after so many bytes of them memory is given back, a little later.
+_LARGE_BYTES = 64 << 10
+_TRIM_AFTER_BYTES = 64 << 20
+_TRIM_DELAY_S = 1.0
+
+
+class MemoryReturn:
+    """Gives the memory of large requests back to the system, which glibc would keep for good."""
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._due = False
+
+    def took(self, size: int) -> None:
+        """Take note of a request of so many bytes. Call in the event loop."""
+        if size < _LARGE_BYTES:
+            return
+        self._received += size
+        if self._received >= _TRIM_AFTER_BYTES and not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(_TRIM_DELAY_S, self._trim)
+
+    def _trim(self) -> None:
+        self._received, self._due = 0, False
+        asyncio.get_running_loop().run_in_executor(None, trim_memory)
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system. Does nothing but with glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
