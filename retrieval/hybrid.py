@@ -1,6 +1,6 @@
 """Hybrid candidates: both sides of a query gathered, each scored by both measures, then fused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,11 +38,11 @@ class HybridSource(Protocol):
         """Return the stored vectors of these keys."""
         ...
 
-    def owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Return item rowid and id of each living segment."""
+    def owners(self, keys: Sequence[int]) -> Mapping[int, tuple[int, str] | None]:
+        """Return item rowid and id of each segment; None of those that are dead."""
         ...
 
-    def segments_of(self, items: Sequence[int]) -> dict[int, list[int]]:
+    def segments_of(self, items: Sequence[int]) -> Mapping[int, Sequence[int]]:
         """Return the segments' keys of each item."""
         ...
 
@@ -104,7 +104,7 @@ def gather_sides(
 _Dense = dict[int, tuple[int, str, float]]  # item rowid -> key of its nearest segment, id, cosine
 
 
-def _best_segments(nearest: Neighbors, row: int, owners: dict[int, tuple[int, str]]) -> _Dense:
+def _best_segments(nearest: Neighbors, row: int, owners: Mapping[int, tuple[int, str] | None]) -> _Dense:
     found: _Dense = {}
     for key, cosine in zip(nearest.keys[row].tolist(), nearest.scores[row].tolist(), strict=True):
         owner = owners.get(key)
@@ -114,7 +114,7 @@ def _best_segments(nearest: Neighbors, row: int, owners: dict[int, tuple[int, st
 
 
 def _nearest_segments(
-    source: HybridSource, query: Vectors, items: Sequence[int], segments: dict[int, list[int]]
+    source: HybridSource, query: Vectors, items: Sequence[int], segments: Mapping[int, Sequence[int]]
 ) -> dict[int, tuple[int, float]]:
     """Find the nearest segment of each item: its key and cosine, NaN if the item has no vector."""
     pairs = [(rowid, key) for rowid in items for key in segments.get(rowid, ())]

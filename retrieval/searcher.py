@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -26,7 +26,7 @@ from retrieval.items import get_items
 from retrieval.lexical_source import LexicalSource
 from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
-from retrieval.row_cache import RowCache, name_of
+from retrieval.row_cache import Kept, RowCache, name_of
 from retrieval.search import Hit, Row, ScoreKind, SearchParams, SearchResult, VectorQuery
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
@@ -88,6 +88,8 @@ class Searcher:
         self._ws = ws
         self._fresh = FreshVectors(opened.manifest.dims)
         self._cache = RowCache(ws, collection)
+        self._owners = Kept(self._read_owners, None)
+        self._segments: Kept[Sequence[int]] = Kept(self._read_segments, ())
         self._lexical = LexicalSource(ws, collection)
         self._reading = threading.Lock()
         self._read_to = opened.manifest.built_key  # the highest segment that `_read_newest` has met
@@ -300,8 +302,11 @@ class Searcher:
         """Keys above it are fresh."""
         return self.manifest.built_key
 
-    def owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Return item rowid and id of each living segment."""
+    def owners(self, keys: Sequence[int]) -> Mapping[int, tuple[int, str] | None]:
+        """Return item rowid and id of each segment; None of those that are dead."""
+        return self._owners.get(keys, self._cache.generation)
+
+    def _read_owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str] | None]:
         rows = self._ws.fetch(
             "SELECT segments.rowid, segments.item, items.id"
             " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.rowid = wanted.value"
@@ -310,8 +315,11 @@ class Searcher:
         )
         return {key: (item, id) for key, item, id in rows}
 
-    def segments_of(self, items: Sequence[int]) -> dict[int, list[int]]:
+    def segments_of(self, items: Sequence[int]) -> Mapping[int, Sequence[int]]:
         """Return the segments' keys of each item."""
+        return self._segments.get(items, self._cache.generation)
+
+    def _read_segments(self, items: Sequence[int]) -> dict[int, Sequence[int]]:
         rows = self._ws.fetch(
             "SELECT segments.item, segments.rowid"
             " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.item = wanted.value",
@@ -320,7 +328,7 @@ class Searcher:
         found: dict[int, list[int]] = {}
         for item, key in rows:
             found.setdefault(item, []).append(key)
-        return found
+        return dict(found)
 
     def lexical_search(
         self, texts: Sequence[str], limit: int, filter: Filter | None
