@@ -48,7 +48,7 @@ def test_metrics_are_served_on_loopback(start_server: Callable[..., Running]) ->
 
 
 def test_every_metric_is_documented() -> None:
-    documented = set(re.findall(r"`(twinspire_\w+)`", (DOCS / "metrics.md").read_text()))
+    documented = set(re.findall(r"`((?:twinspire|process)_\w+)`", (DOCS / "metrics.md").read_text()))
 
     assert documented == {metric.name for metric in Metrics().registry.collect()}
 
