@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from retrieval.errors import BackendUnavailable
 from retrieval.redis_layout import PREFIX, partition_tags
+from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer
 from retrieval.search import Row
 
@@ -182,25 +184,27 @@ class RedisItems:
     def _forget(self, keys: Sequence[int]) -> None:
         self._server.run([("HDEL", self._segments(key), str(key)) for key in keys])
 
-    def get(self, ids: Sequence[str]) -> dict[str, RedisItem]:
+    def get(self, ids: Sequence[str], reach: Reach = EVERYWHERE) -> dict[str, RedisItem]:
         """Return the items of these ids that exist."""
         wanted = list(dict.fromkeys(ids))
-        replies = self._server.run([("HMGET", self._item(id), *_FIELDS) for id in wanted])
+        replies = reach.ask(self._server, [("HMGET", self._item(id), *_FIELDS) for id in wanted])
         return {
             id: _item_from(id, reply)
             for id, reply in zip(wanted, replies, strict=True)
-            if reply[0] is not None
+            if not isinstance(reply, BackendUnavailable) and reply[0] is not None
         }
 
-    def owners(self, keys: Sequence[int]) -> dict[int, str]:
+    def owners(self, keys: Sequence[int], reach: Reach = EVERYWHERE) -> dict[int, str]:
         """Return the id of the item that each segment was written for; it may list it no more."""
-        replies = self._server.run([("HGET", self._segments(key), str(key)) for key in keys])
-        return {key: reply.decode() for key, reply in zip(keys, replies, strict=True) if reply is not None}
+        replies = reach.ask(self._server, [("HGET", self._segments(key), str(key)) for key in keys])
+        return {
+            key: reply.decode() for key, reply in zip(keys, replies, strict=True) if isinstance(reply, bytes)
+        }
 
-    def rows(self, keys: Sequence[int]) -> dict[int, Row | None]:
-        """Return what hits on these segments show; None for those that are dead."""
-        owners = self.owners(keys)
-        items = self.get(list(owners.values()))
+    def rows(self, keys: Sequence[int], reach: Reach = EVERYWHERE) -> dict[int, Row | None]:
+        """Return what hits on these segments show; None for those that are dead, or out of reach."""
+        owners = self.owners(keys, reach)
+        items = self.get(list(owners.values()), reach)
         rows: dict[int, Row | None] = dict.fromkeys(keys)
         for key, owner in owners.items():
             if owner in items:
@@ -210,6 +214,13 @@ class RedisItems:
     def count(self) -> int:
         """Count the items."""
         return sum(self._server.run([("ZCARD", self._order(place)) for place in range(len(self._tags))]))
+
+    def count_taken_over(self) -> int:
+        """Count the items that came from the database."""
+        below = ("-inf", f"({FIRST_PROVISIONAL_KEY}")
+        return sum(
+            self._server.run([("ZCOUNT", self._order(place), *below) for place in range(len(self._tags))])
+        )
 
     def count_segments(self) -> int:
         """Count the segments that were written, those on their way out included."""

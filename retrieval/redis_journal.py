@@ -35,6 +35,11 @@ class RedisJournal:
         commands: list[Command] = [("XADD", self._key, "*", "write", json.dumps(entry)) for entry in entries]
         self._server.run(commands)
 
+    def waiting(self) -> dict[str, bool]:
+        """Return the ids that the database does not know the last of, and whether they were deleted."""
+        entries = [json.loads(body) for _, (_, body) in self._server.call("XRANGE", self._key, "-", "+")]
+        return {each.get("deleted") or each["item"][0]: "deleted" in each for each in entries}
+
     def drain(self, ws: Workspace, *, chunking: Chunking | None = None) -> list[str]:
         """Take the journal over into the database; return the ids that were written.
 

@@ -17,7 +17,8 @@ from retrieval.index import Keys
 from retrieval.manifest import Manifest
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import shown_attributes
-from retrieval.redis_items import RedisItem, RedisItems, Span
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, Span
+from retrieval.redis_journal import RedisJournal
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
@@ -46,15 +47,21 @@ class RedisSharing:
         self._fingerprint = manifest.fingerprint
         self._built_key = manifest.built_key
         self._numeric = numeric
+        self._journal = RedisJournal(server, manifest.collection)
         self.items = RedisItems(server, manifest.collection, where.partitions)
         self.vectors = RedisVectors(server, where, manifest.parameters, manifest.dims)
 
     def share_all(self) -> None:
-        """Write every item and what FILTER sees of it; remove what the database does not have."""
-        after = 0
+        """Write every item and what FILTER sees of it; remove what the database does not have.
+
+        What servers without a database wrote since is newer, and stays.
+        """
+        newer, after = self._journal.waiting(), 0
         while items := list(self._stored("items WHERE collection = ? AND items.rowid > ?", after)):
-            self._write(items)
+            self._write([item for item in items if item.id not in newer])
             after = items[-1].rowid
+        deleted = [id for id, is_deleted in self._journal.waiting().items() if is_deleted and id not in newer]
+        self.forget(deleted)  # while this was going on
         self.drop_dead()
 
     def share(self, ids: Sequence[str]) -> None:
@@ -76,9 +83,9 @@ class RedisSharing:
     def drop_dead(self) -> None:
         """Remove the items that the database does not have, if the counts differ."""
         (count,) = self._ws.fetch("SELECT items FROM collections WHERE name = ?", (self._collection,))[0]
-        if count == self.items.count():
+        if count == self.items.count_taken_over():
             return
-        walk = (item.id for item in self.items.walk())
+        walk = (item.id for item in self.items.walk() if item.rowid < FIRST_PROVISIONAL_KEY)
         while ids := list(islice(walk, SHARE_BATCH)):
             rows = self._ws.fetch(
                 "SELECT value FROM json_each(?) WHERE value NOT IN"

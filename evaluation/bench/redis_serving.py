@@ -81,7 +81,7 @@ def _bare_qps(queries: Vectors, seconds: float) -> float:
     until = time.perf_counter() + seconds
 
     def ask(place: int) -> None:
-        client = redis.Redis.from_url(redis_url(), protocol=2)
+        client = redis.Redis.from_url(redis_url(), protocol=2, socket_timeout=60)
         at = 0
         while time.perf_counter() < until:
             pipeline = client.pipeline(transaction=False)

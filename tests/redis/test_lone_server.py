@@ -1,5 +1,6 @@
 """A server without a database: everything it answers comes from Redis."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -222,3 +223,51 @@ def test_it_switches_versions_by_compare_and_set(
 
     assert failure_of(caught.value).reason == "VERSION_MOVED"
     assert running.find("north").index_version == old
+
+
+def test_what_the_database_does_not_know_yet_outlives_a_promotion(
+    running: Running, ws: Workspace, parameters: IndexParameters
+) -> None:
+    running.upsert(items_pb2.Item(id="fresh", text="blue old far"), items_pb2.Item(id="east", text="green"))
+    delete(running, "north")
+
+    version = build_version(ws, parameters=parameters)
+    promote(ws, COLLECTION, version)
+    until(partial(_answers_from, running, version))
+
+    until(partial(_finds_fresh, running))
+    assert "north" not in running.ids("north", limit=50)
+    assert "east" in running.ids("green", limit=2)
+
+
+def test_searches_and_writes_go_on_while_versions_change(
+    running: Running, ws: Workspace, parameters: IndexParameters
+) -> None:
+    failed: list[Exception] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        while not stop.is_set():
+            try:
+                assert running.ids("north", limit=1) == ["north"]
+            except (grpc.RpcError, AssertionError) as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(3):
+        running.upsert(items_pb2.Item(id=f"fresh {number}", text="blue old far"))
+        version = build_version(ws, parameters=parameters)
+        promote(ws, COLLECTION, version)
+        until(partial(_answers_from, running, version))
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+    assert failed == []
+    until(lambda: set(running.ids("blue old far", limit=3)) == {f"fresh {number}" for number in range(3)})
+
+
+def _answers_from(running: Running, version: str) -> bool:
+    return running.find("north").index_version == version
