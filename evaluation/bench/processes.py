@@ -98,12 +98,12 @@ class ServerProcess:
         return sum(_cpu_s(pid) for pid in self._pids())
 
     def rss_mb(self) -> float:
-        """Resident memory of the server and its children, mapped index files included."""
-        return sum(_status_mb(pid, "VmRSS") for pid in self._pids())
+        """Resident memory of the server and its children, mapped index files included; shared pages once."""
+        return sum(_memory_mb(pid, "smaps_rollup", "Pss") for pid in self._pids())
 
     def private_mb(self) -> float:
         """Resident memory that is not a mapped file."""
-        return sum(_status_mb(pid, "RssAnon") for pid in self._pids())
+        return sum(_memory_mb(pid, "status", "RssAnon") for pid in self._pids())
 
     def _pids(self) -> list[int]:
         return process_tree(self._process.pid)
@@ -140,8 +140,8 @@ def _cpu_s(pid: int) -> float:
     return (int(columns[11]) + int(columns[12])) / _TICKS_PER_S
 
 
-def _status_mb(pid: int, name: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+def _memory_mb(pid: int, file: str, name: str) -> float:
+    for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
         if line.startswith(name + ":"):
             return int(line.split()[1]) / 1024
     return 0.0

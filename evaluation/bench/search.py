@@ -26,7 +26,7 @@ OnStep: TypeAlias = Callable[[str], None]
 
 LIMIT = 10
 BATCH = 64
-BATCHES_IN_FLIGHT = 4  # one answered, others on their way
+BATCHES_IN_FLIGHT = 16  # on connections of their own, so that every worker has some
 _QUERIES = 1000
 _WARM_S = 1.0
 _IN_PROCESS, _BATCH, _VECTOR, _TEXT = "in process", "batch of 64 vectors", "vector", "text"
@@ -38,9 +38,10 @@ class SearchBenchOptions:
 
     seconds: float = 2.0  # of each spell of load
     rounds: int = 5  # of the paired measurements
-    in_flight: int = 16  # calls under way in the paired measurements
+    in_flight: int = 64  # calls under way in the paired measurements
     clients: tuple[int, ...] = (1, 8, 64)  # of the sweep
     filtered: bool = True
+    workers: int = 0  # of the server; 0 = one per core
 
 
 def bench_search(
@@ -67,7 +68,8 @@ def bench_search(
         queries = _queries(ws, collection)
         vectors = encode_queries(system.encoder, queries)
         on_step("start the server")
-        with ServerProcess(root) as server, Load(server) as load:
+        workers = ("--workers", str(options.workers))
+        with ServerProcess(root, *workers) as server, Load(server) as load:
             _prepare(load, collection, queries, vectors, Path(folder))
             bench = _SearchBench(system, vectors, server, load, options, on_step)
             measured = bench.run()
