@@ -14,9 +14,8 @@ from typing import Any
 from indexer.progress import OnProgress, Progress, ignore_progress
 from retrieval.errors import CorruptArtifact, NewerFormat, NotFound
 from retrieval.manifest import FileRecord
-from retrieval.workspace import DATABASE_FILE, now
+from retrieval.workspace import BUNDLE_FILE, DATABASE_FILE, now
 
-BUNDLE_FILE = "bundle.json"
 BUNDLE_FORMAT = 1
 FOLDERS = ("models", "indexes")
 

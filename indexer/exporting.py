@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from encoders.card import read_card
-from indexer.bundle import BUNDLE_FILE, BundledCollection, BundleManifest, sha256
+from indexer.bundle import BundledCollection, BundleManifest, sha256
 from indexer.probing import make_probe
 from indexer.progress import OnProgress, Progress, ignore_progress
 from indexer.staging import seal_database, staged_folder, sync_tree, take_file
@@ -20,7 +20,7 @@ from retrieval.failpoints import failpoint
 from retrieval.manifest import FileRecord, read_manifest, verify_files
 from retrieval.publishing import READY, IndexVersion, list_versions, live_version
 from retrieval.registry import ModelRow, list_models
-from retrieval.workspace import DATABASE_FILE, Workspace, translate_sqlite_errors
+from retrieval.workspace import BUNDLE_FILE, DATABASE_FILE, Workspace, translate_sqlite_errors
 
 # A version that was live when the database was copied may be pruned before its files are taken.
 ATTEMPTS = 3

@@ -23,6 +23,7 @@ from retrieval.errors import (
 from retrieval.migrations import migrations
 
 DATABASE_FILE = "twinspire.db"
+BUNDLE_FILE = "bundle.json"  # of an exported workspace, which must stay as it is
 SQLITE_HEADER_BYTES = 100
 
 
@@ -44,7 +45,8 @@ class Workspace:
         """Open a workspace and bring its schema up to date.
 
         Raises:
-            UnusableWorkspace: if there is none (and `create` is false), or its database is junk.
+            UnusableWorkspace: if there is none (and `create` is false), its database is junk, or it is a
+                bundle.
             NewerFormat: if a later version of the software wrote it.
         """
         self.root = root
@@ -56,6 +58,8 @@ class Workspace:
         file = root / DATABASE_FILE
         if not file.is_file() and not create:
             raise UnusableWorkspace(f"there is no workspace in {root.name!r}: import something first")
+        if (root / BUNDLE_FILE).exists():
+            raise UnusableWorkspace(f"{root.name!r} is a bundle: restore it with `twinspire import-bundle`")
         with translate_sqlite_errors():
             if create:
                 for folder in (root, self.models, self.indexes):

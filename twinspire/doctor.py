@@ -146,6 +146,12 @@ def check_workspace(root: Path) -> Iterator[Check]:
     """Can the workspace be opened and written, and is what it holds sound?"""
     from retrieval.workspace import Workspace
 
+    if (root / "bundle.json").exists():
+        yield check_bundle(root)
+        return
+    if (root / ".restoring").exists():
+        remedy = "run `twinspire import-bundle` again: it clears away what was left"
+        yield Check("restoration", "warning", f"one into {root} runs, or was interrupted", remedy)
     if not (root / "twinspire.db").exists():
         remedy = "`twinspire import` makes one; for another folder give --workspace or TWINSPIRE_WORKSPACE"
         yield Check("workspace", "warning", f"none in {root}", remedy)
@@ -162,6 +168,20 @@ def check_workspace(root: Path) -> Iterator[Check]:
         yield _check_database(workspace)
         yield from _check_models(workspace)
         yield from _check_collections(workspace)
+
+
+def check_bundle(bundle: Path) -> Check:
+    """Is a bundle sound?"""
+    from indexer.bundle import read_bundle, verify_bundle
+
+    try:
+        manifest = read_bundle(bundle)
+        verify_bundle(bundle, manifest)
+    except TwinspireError as error:
+        return Check("bundle", "failed", str(error), "take another one: `twinspire export` makes it")
+    found = f"of {manifest.created_at}, {len(manifest.files)} files, every one matches its digest"
+    remedy = f"it is no workspace: `twinspire --workspace NEW import-bundle {bundle}` restores it"
+    return Check("bundle", "ok", found, remedy)
 
 
 def _check_writable(root: Path) -> Check:

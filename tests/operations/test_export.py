@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from indexer.bundle import BUNDLE_FILE, read_bundle, sha256, verify_bundle
+from indexer.bundle import read_bundle, sha256, verify_bundle
 from indexer.exporting import export_bundle
 from indexer.progress import Progress
 from retrieval.collections import collection_names, create_collection
@@ -22,7 +22,7 @@ from retrieval.publishing import (
     quarantine,
 )
 from retrieval.registry import list_models
-from retrieval.workspace import Workspace
+from retrieval.workspace import BUNDLE_FILE, Workspace
 from tests.server.workspaces import COLLECTION, build_version, write_encoder
 
 TEXT = "a sentence that only the other collection holds"

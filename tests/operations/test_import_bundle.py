@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from indexer.bundle import BUNDLE_FILE, BundleNotFound, _digest, read_bundle, verify_bundle
+from indexer.bundle import BundleNotFound, _digest, read_bundle, verify_bundle
 from indexer.exporting import export_bundle
 from indexer.probing import SmokeTestFailed
 from indexer.progress import Progress
@@ -21,9 +21,10 @@ from retrieval.failpoints import FAILPOINT_VARIABLE
 from retrieval.item_writes import upsert_items
 from retrieval.items import Item, count_items
 from retrieval.publishing import live_version, promote, roll_back
-from retrieval.workspace import Workspace
+from retrieval.workspace import BUNDLE_FILE, Workspace
 from server.local import LocalSearch
 from tests.server.workspaces import COLLECTION, build_version
+from twinspire.doctor import check_workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,6 +261,29 @@ def test_two_restorations_into_one_workspace_do_not_mix(bundle: Path, tmp_path: 
 
     with Workspace(tmp_path / "new") as ws:
         assert found(ws, "red")
+
+
+def test_a_bundle_is_not_opened_as_a_workspace(
+    bundle: Path, tree: Callable[[Path], dict[str, bytes]]
+) -> None:
+    before = tree(bundle)
+
+    with pytest.raises(UnusableWorkspace, match="import-bundle"):
+        Workspace(bundle)
+    assert tree(bundle) == before
+
+
+def test_the_doctor_verifies_a_bundle(bundle: Path) -> None:
+    assert [(it.name, it.state) for it in check_workspace(bundle)] == [("bundle", "ok")]
+    flipped(bundle / "twinspire.db")
+
+    assert [(it.name, it.state) for it in check_workspace(bundle)] == [("bundle", "failed")]
+
+
+def test_the_doctor_tells_of_a_restoration_that_was_interrupted(tmp_path: Path) -> None:
+    (tmp_path / ".restoring").mkdir()
+
+    assert next(it.name for it in check_workspace(tmp_path)) == "restoration"
 
 
 EXPORT_POINTS = ["export-database-copied", "export-files-taken", "bundle-half-written", "export-not-renamed"]
