@@ -16,7 +16,21 @@ from packaging.version import Version
 from tests.foundation.distributions import closure
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = {"cpu", "gpu", "train", "hf", "audio", "image", "video", "redis", "onnx", "otel", "ray", "parquet", "dev"}
+EXTRAS = {
+    "cpu",
+    "gpu",
+    "train",
+    "hf",
+    "audio",
+    "image",
+    "video",
+    "redis",
+    "onnx",
+    "otel",
+    "ray",
+    "parquet",
+    "dev",
+}
 
 
 @pytest.fixture(scope="module")
