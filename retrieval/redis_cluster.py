@@ -46,24 +46,8 @@ MAX_ATTEMPTS = 50  # nodes that name one another as owners of a slot do so only 
 KEYLESS = frozenset({"INFO", "PING", "CLUSTER", "CONFIG", "ACL"})
 SCRIPTS = frozenset({"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO"})
 # What may be asked again after a connection was lost, for asking changes nothing.
-READS = frozenset(
-    {
-        "VSIM",
-        "VCARD",
-        "VEMB",
-        "VGETATTR",
-        "VDIM",
-        "HGET",
-        "HMGET",
-        "HGETALL",
-        "GET",
-        "MGET",
-        "ZRANGE",
-        "ZCARD",
-    }
-    | {"EVAL_RO", "EVALSHA_RO", "MEMORY", "EXISTS", "TYPE"}
-    | KEYLESS
-)
+READS = KEYLESS | {"VSIM", "VCARD", "VEMB", "HGET", "HMGET", "HGETALL", "HLEN", "GET", "ZRANGE"}
+READS |= {"ZCARD", "ZCOUNT", "SMEMBERS", "XRANGE", "MEMORY"}
 _REFUSALS = (AuthenticationError, AuthorizationError)
 _PASSING = (ClusterDownError, MasterDownError, TryAgainError, BusyLoadingError, ReadOnlyError, NotSent)
 

@@ -21,8 +21,9 @@ from retrieval.index_types import IndexParameters
 from retrieval.planner import graph_effort
 from retrieval.redis_layout import REDIS_FILE, VectorKeys
 from retrieval.redis_planner import plan_filtered
+from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer, redis_server
-from retrieval.redis_vectors import EVERYWHERE, Reach, RedisVectors
+from retrieval.redis_vectors import RedisVectors
 
 # VSIM's COUNT, which crashes some versions when it is huge.
 MAX_COUNT = 100_000
@@ -266,6 +267,7 @@ class RedisIndex:
         """
         any_vector = np.ones(self._dims, dtype="<f4").tobytes()
         how = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
+        self.stored.check(self._server.run(self.stored.census()))
         replies = self._server.run(
             [
                 ("VSIM", self.where.vectors(partition), "FP32", any_vector, *how)

@@ -106,9 +106,10 @@ class RedisItems:
     def _generation(self) -> str:
         return f"{PREFIX}:{{{self.collection}}}:generation"
 
-    def generation(self) -> int:
-        """Return a number that grows with each write to the collection."""
-        return int(self._server.call("GET", self._generation) or 0)
+    def generation(self, reach: Reach = EVERYWHERE) -> int:
+        """Return a number that grows with each write to the collection; -1 if it is out of reach."""
+        (reply,) = reach.ask(self._server, [("GET", self._generation)])
+        return -1 if isinstance(reply, BackendUnavailable) else int(reply or 0)
 
     def changed(self) -> None:
         """Tell every server that something is other than before."""

@@ -1,6 +1,8 @@
 """Searching a Redis version beside a database: what is fresh goes to Redis, where every server finds it."""
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from retrieval.redis_filters import compile_filter, matches, shown_attributes
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems
 from retrieval.redis_journal import RedisJournal
+from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import redis_server
 from retrieval.redis_sharing import open_sharing
 from retrieval.redis_store import segment_contents
@@ -126,7 +129,7 @@ class LoneRedisSearcher(Searcher):
         self._numeric = catalog.versions(collection).get(opened.version, frozenset())
         self._items = RedisItems(redis_server(), collection, max(1, catalog.partitions(collection)))
         super().__init__(ws, collection, opened)
-        self._cache = RedisRows(self._items, self._in_redis, self._numeric)
+        self._cache = self._rows = RedisRows(self._items, self._in_redis, self._numeric)
 
     @property
     def fresh_count(self) -> int:
@@ -187,8 +190,29 @@ class LoneRedisSearcher(Searcher):
 
     def search(self, queries: Sequence[VectorQuery]) -> list[SearchResult | TwinspireError]:
         """Answer a batch of queries; those that ask for words get an error each."""
-        answers = iter(super().search([query for query in queries if not query.lexical_text]))
-        return [LexicalNotServed() if query.lexical_text else next(answers) for query in queries]
+        wordless = [query for query in queries if not query.lexical_text]
+        strict = [query for query in wordless if not _may_miss(query)]
+        whole = iter(super().search(strict) if strict else [])
+        in_part = iter(self._search_in_part([query for query in wordless if _may_miss(query)]))
+        return [
+            LexicalNotServed() if query.lexical_text else next(in_part if _may_miss(query) else whole)
+            for query in queries
+        ]
+
+    def _search_in_part(self, queries: Sequence[VectorQuery]) -> list[SearchResult | TwinspireError]:
+        """Answer queries that may miss items which are out of reach."""
+        if not queries:
+            return []
+        with self._rows.reaching(Reach(may_miss=True)) as reach:
+            answers = super().search(queries)
+        for answer in answers:
+            if isinstance(answer, SearchResult):
+                answer.partial = answer.partial or reach.fault is not None
+        return answers
+
+
+def _may_miss(query: VectorQuery) -> bool:
+    return query.params.allow_partial
 
 
 class RedisSelection:
@@ -240,11 +264,21 @@ class RedisRows(RowCache):
         self.generation = -1
         self._known: dict[int, Row | None] = {}
         self._filters: dict[str, RedisSelection] = {}
+        self._thread = threading.local()
+
+    @contextmanager
+    def reaching(self, reach: Reach) -> Iterator[Reach]:
+        """Let what this thread asks inside miss what is out of reach."""
+        self._thread.reach = reach
+        try:
+            yield reach
+        finally:
+            self._thread.reach = EVERYWHERE
 
     def refresh(self) -> bool:
         """Forget everything if Redis was written to since the last call."""
-        generation = self._items.generation()
-        if generation != self.generation:
+        generation = self._items.generation(getattr(self._thread, "reach", EVERYWHERE))
+        if generation != self.generation or generation < 0:  # there may have been a write
             self._known, self._filters = {}, {}
             self.generation = generation
         return False  # there are no vectors beside Redis to read
@@ -256,7 +290,11 @@ class RedisRows(RowCache):
         if missing:
             if len(known) > MAX_ROWS:
                 known = self._known = {key: known[key] for key in keys if key in known}
-            known.update(self._items.rows(missing))
+            reach = getattr(self._thread, "reach", EVERYWHERE)
+            found = self._items.rows(missing, reach)
+            if reach.fault is not None:  # what seems dead may only be away
+                return {**known, **found}
+            known.update(found)
         return known
 
     def selection(self, filter: Filter) -> Selection:  # type: ignore[override]  # any Selection will do

@@ -5,7 +5,6 @@ first; both, and the count, happen in one script, which is one transaction.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from retrieval.errors import BackendUnavailable, InternalError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.redis_layout import VectorKeys
+from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer
 from retrieval.vector_checks import check_unit_vectors
 
@@ -55,29 +55,6 @@ for place, name in ipairs(ARGV) do
   if found then rows[place] = found[2] else rows[place] = false end
 end
 return rows"""
-
-
-@dataclass(slots=True)
-class Reach:
-    """How much of the index a search must reach, and what it did."""
-
-    may_miss: bool  # parts that are away
-    answered: bool = False  # some part did
-    fault: BackendUnavailable | None = None  # of a part that did not
-
-    @property
-    def missed(self) -> bool:
-        """Whether some part was away.
-
-        Raises:
-            BackendUnavailable: if all were.
-        """
-        if self.fault is not None and not self.answered:
-            raise self.fault
-        return self.fault is not None
-
-
-EVERYWHERE = Reach(may_miss=False)
 
 
 class RedisVectors:
@@ -203,6 +180,8 @@ class RedisVectors:
             raise IndexLost(
                 f"Redis holds a vector that is not of {self._dims} numbers: build the index again"
             )
+        if len(there) < len(keys) and reach.fault is None:
+            self.check(self.ask(self.census(), reach))  # some are gone, or all of it is
         vectors = np.frombuffer(b"".join([row for _, row in there]), dtype="<f4").reshape(-1, self._dims)
         order = np.argsort(found)
         return found[order], vectors[order].astype(np.float32)
@@ -213,21 +192,8 @@ class RedisVectors:
             yield self.fetch(keys[start : start + STREAM_ROWS], reach)
 
     def ask(self, commands: Sequence[Command], reach: Reach, *, lanes: int = 1) -> list[Any]:
-        """Run commands that read, and note whether some part was away.
-
-        Returns:
-            The replies; of parts that are away, if that is allowed, the error.
-
-        Raises:
-            BackendUnavailable: if a part is away that must not be.
-        """
-        replies = self._server.run(commands, lanes=lanes, partial=reach.may_miss)
-        for reply in replies:
-            if isinstance(reply, BackendUnavailable):
-                reach.fault = reply
-            else:
-                reach.answered = True
-        return replies
+        """Run commands that read; `Reach.ask` says how."""
+        return reach.ask(self._server, commands, lanes=lanes)
 
     def added(self) -> Keys:
         """Return the keys that were added after the build, ascending."""
@@ -256,7 +222,8 @@ class RedisVectors:
             if expected is None:
                 raise IndexLost("Redis no longer holds the index: build it again (twinspire index)")
             # Writers are seen between the two: a handful of vectors is no loss.
-            if abs(int(expected) - int(got)) > max(16, int(expected) // 100):
+            gone = int(got) == 0 < int(expected)
+            if gone or abs(int(expected) - int(got)) > max(16, int(expected) // 100):
                 raise IndexLost(
                     f"Redis holds {int(got)} vectors of a partition, expected {int(expected)}:"
                     " build the index again"

@@ -4,13 +4,15 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import redis
 from redis.exceptions import RedisError
 
 from retrieval.errors import BackendUnavailable
 from retrieval.local_redis import LocalRedis, free_port
+
+User: TypeAlias = tuple[str, str] | None  # name and password
 
 SLOTS = 16384
 # How long a node may be silent until the others think it failed.
@@ -23,7 +25,8 @@ TRIES = 3
 class Node:
     """One node of the cluster."""
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
+    def __init__(self, arguments: Sequence[str] = (), admin: User = None) -> None:
+        self._admin = admin
         self.bus_port = free_port()
         self.process = LocalRedis(
             "--cluster-enabled", "yes",
@@ -44,7 +47,10 @@ class Node:
         """Start the process."""
         self.process.start()
         self.is_running = True
-        self.client = redis.Redis(port=self.process.port, socket_timeout=5.0)
+        name, password = self._admin or (None, None)
+        self.client = redis.Redis(
+            port=self.process.port, username=name, password=password, socket_timeout=5.0
+        )
         wait_until(self._answers)
         self.id = self.client.execute_command("CLUSTER MYID").decode()
 
@@ -76,13 +82,14 @@ class Node:
 class LocalCluster:
     """Three primaries, each with a replica. Use as a context manager."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, admin: User = None) -> None:
         self._arguments = arguments
+        self.admin = admin
         self._choose_ports()
 
     def _choose_ports(self) -> None:
-        self.primaries = [Node(self._arguments) for _ in range(PRIMARIES)]
-        self.replicas = [Node(self._arguments) for _ in range(PRIMARIES)]
+        self.primaries = [Node(self._arguments, self.admin) for _ in range(PRIMARIES)]
+        self.replicas = [Node(self._arguments, self.admin) for _ in range(PRIMARIES)]
 
     @property
     def nodes(self) -> list[Node]:
@@ -156,13 +163,14 @@ class LocalCluster:
         port = next(port for (first, last), port in owners(witness).items() if first <= slot <= last)
         return next(node for node in self.nodes if node.process.port == port)
 
-    def move_slot(self, slot: int, target: Node, pause_s: float = 0.0) -> int:
+    def move_slot(self, slot: int, target: Node, *, pause_s: float = 0.0, user: User = None) -> int:
         """Move a slot with its keys to another node while it serves, as redis-cli's reshard does.
 
         Args:
             slot: which.
             target: where to.
             pause_s: to wait before each step, so that every step is seen by others.
+            user: as whom the keys are brought to the other node.
 
         Returns:
             How many keys were moved.
@@ -174,12 +182,16 @@ class LocalCluster:
         while keys := source.call("CLUSTER", "GETKEYSINSLOT", slot, 10):
             for key in keys:
                 time.sleep(pause_s)
-                source.call("MIGRATE", "127.0.0.1", target.process.port, key, 0, 5000)
+                source.call("MIGRATE", "127.0.0.1", target.process.port, key, 0, 5000, *_auth(user))
                 moved += 1
         time.sleep(pause_s)
         for node in (target, source, *self.primaries):
             node.call("CLUSTER", "SETSLOT", slot, "NODE", target.id)
         return moved
+
+
+def _auth(user: User) -> tuple[str, ...]:
+    return ("AUTH2", *user) if user else ()
 
 
 def table(node: Node) -> list[str]:

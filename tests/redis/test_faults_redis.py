@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from protos.twinspire.v1 import filters_pb2
 from retrieval.backend_errors import RedisAccessDenied, RedisUnusable
 from retrieval.errors import BackendUnavailable, StorageFull, TwinspireError
 from retrieval.local_redis import LocalRedis, free_port
@@ -199,6 +200,17 @@ def test_a_flushed_index_is_lost(server: Served) -> None:
     server.admin.flushall()
 
     assert told(server.best) == LOST
+
+
+def test_a_filtered_search_of_a_flushed_index_finds_it_lost(server: Served) -> None:
+    condition = filters_pb2.Condition(match=filters_pb2.Match(attribute="pair"))
+    condition.match.any_of.add().bool_value = True
+    found = server.running.find(WORD, filter=filters_pb2.Filter(must=[condition]))
+    assert found.hits
+    server.admin.flushall()
+
+    unseen = filters_pb2.Filter(must_not=[condition])
+    assert told(lambda: server.running.find(WORD, filter=unseen)) == LOST
 
 
 def test_an_evicted_index_is_lost(server: Served) -> None:
