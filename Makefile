@@ -13,7 +13,7 @@ help:
 	@echo "make demo    the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
 	@echo "make test    every check and every test"
 	@echo "make check   the checks and the quick tests: what to run before a commit"
-	@echo "make bench   measures searches on this machine"
+	@echo "make bench   measures the demo: a server under load, beside the bare index"
 	@echo "make soak    ten minutes of mixed load; nothing acknowledged may be lost, no call fail"
 	@echo "make proto   generates the code of protos/twinspire/v1/*.proto"
 	@echo "make format  formats the code and mends what can be mended"
@@ -41,7 +41,7 @@ soak: $(READY)
 	$(BIN)/python -m tests.soak.soak
 
 bench: $(READY)
-	@$(BIN)/twinspire bench search
+	@$(BIN)/twinspire --workspace demo-workspace bench search demo
 
 proto: $(READY)
 	$(BIN)/python -m protos.generate
