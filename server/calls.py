@@ -292,6 +292,8 @@ def _serialised(answer: Answer) -> bytes:
 
 def _failure(method: str, error: Exception) -> TwinspireError:
     known = error if isinstance(error, TwinspireError) else unexpected(method, error)
+    if isinstance(error, InternalError) and "error_id" not in error.metadata:
+        error.metadata["error_id"] = _log_fault("fault of ours", method, error)
     # The library keeps an aborted call's frame in a circle until the garbage collector comes, which it
     # seldom does: the frames of the error, and the request's bytes in them, must not hang on it.
     known.__context__ = known.__cause__ = None
@@ -300,9 +302,14 @@ def _failure(method: str, error: Exception) -> TwinspireError:
 
 def unexpected(where: str, error: BaseException) -> InternalError:
     """Log an error that nobody foresaw, and return one that tells its reader only where to look it up."""
-    error_id = secrets.token_hex(8)
-    log("unexpected error", level=logging.ERROR, error=error, where=where, error_id=error_id)
+    error_id = _log_fault("unexpected error", where, error)
     return InternalError(f"internal error {error_id}: the server's log has more", error_id=error_id)
+
+
+def _log_fault(message: str, where: str, error: BaseException) -> str:
+    error_id = secrets.token_hex(8)
+    log(message, level=logging.ERROR, error=error, where=where, error_id=error_id)
+    return error_id
 
 
 class UnknownMethods(grpc.GenericRpcHandler):

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
+from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from protos.twinspire.v1 import content_pb2, items_pb2, search_pb2
@@ -139,6 +140,19 @@ def test_an_encoder_that_yields_nan_is_internal_and_fails_alone(
 
         assert (failure.code, failure.reason) == (StatusCode.INTERNAL, "ENCODER_FAULT")
         assert running.ids("north", limit=1) == ["north"]
+
+
+def test_an_encoders_fault_is_logged_under_the_id_that_the_client_is_told(
+    tmp_path: Path, start_server: Callable[..., Running], fails: Fails, caplog: pytest.LogCaptureFixture
+) -> None:
+    others = [item for item in sample_items() if "far" not in item.text]
+    with make_workspace(tmp_path / "broken", others, broken_word="far") as ws:
+        running = start_server(ws)
+
+        failure = fails(lambda: running.find("far"))
+
+    error_id = failure.detail(error_details_pb2.ErrorInfo).metadata["error_id"]
+    assert any(getattr(record, "fields", {}).get("error_id") == error_id for record in caplog.records)
 
 
 def test_an_item_whose_vector_would_be_nan_is_not_acknowledged(
