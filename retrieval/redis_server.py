@@ -15,10 +15,11 @@ from retrieval.backend_errors import RedisUnusable
 from retrieval.redis_address import NoRedisAddress as NoRedisAddress
 from retrieval.redis_address import redis_url
 from retrieval.redis_address import use_redis as use_redis
-from retrieval.redis_cluster import Address, RedisCluster
+from retrieval.redis_cluster import RedisCluster
 from retrieval.redis_errors import settled
 from retrieval.redis_exchange import Command as Command
 from retrieval.redis_exchange import exchange
+from retrieval.redis_topology import Address
 
 MINIMUM_VERSION = (8, 0, 0)
 # Before these, deleting a vector while it is being searched may crash the server.
