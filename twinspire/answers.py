@@ -21,6 +21,7 @@ from twinspire.faults import error_from_status
 from twinspire.results import (
     Backend,
     Collection,
+    Database,
     DeleteResult,
     Encoded,
     Encoder,
@@ -223,6 +224,20 @@ def live_version_change(message: collections_pb2.SetLiveVersionResponse) -> Live
     return LiveVersionChange(previous_version=message.previous_version, live_version=message.live_version)
 
 
+def _database(message: server_pb2.DatabaseState) -> Database:
+    return Database(
+        fault=message.fault,
+        nodes=message.nodes,
+        cluster=message.cluster,
+        used_bytes=message.used_bytes,
+        max_bytes=message.max_bytes,
+        eviction_policy=message.eviction_policy,
+        append_only=message.append_only,
+        collection_bytes=dict(message.collection_bytes),
+        concerns=tuple(message.concerns),
+    )
+
+
 def server_info(message: server_pb2.GetServerInfoResponse) -> ServerInfo:
     """Read what the server is."""
     return ServerInfo(
@@ -239,6 +254,7 @@ def server_info(message: server_pb2.GetServerInfoResponse) -> ServerInfo:
                 returns_vectors=backend.returns_vectors,
                 memory_mapped=backend.memory_mapped,
                 gpu=backend.gpu,
+                database=_database(backend.database) if backend.HasField("database") else None,
             )
             for backend in message.backends
         ),

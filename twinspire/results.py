@@ -188,6 +188,21 @@ class LiveVersionChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """How the database behind an index is."""
+
+    fault: str  # not empty: why it does not tell; the rest is unset
+    nodes: int
+    cluster: bool
+    used_bytes: int
+    max_bytes: int  # 0 = no limit
+    eviction_policy: str
+    append_only: bool  # whether writes survive a restart
+    collection_bytes: Mapping[str, int]
+    concerns: tuple[str, ...]  # what an administrator should mend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """What an index backend of the server can do."""
 
@@ -198,6 +213,7 @@ class Backend:
     returns_vectors: bool
     memory_mapped: bool
     gpu: bool
+    database: Database | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

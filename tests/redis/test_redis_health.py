@@ -10,6 +10,7 @@ from retrieval.redis_health import known_faults, redis_health
 from retrieval.redis_server import redis_server, use_redis
 from tests.redis.serving import Served, served
 from tests.server.workspaces import COLLECTION
+from twinspire.client import Client
 from twinspire.doctor import Check
 from twinspire.redis_checks import check_redis
 
@@ -41,6 +42,15 @@ def test_the_server_tells_how_redis_is(server: Served) -> None:
     assert backend.database.eviction_policy == "noeviction"
     assert backend.database.max_bytes == 100 << 20
     assert 0 < backend.database.used_bytes < backend.database.max_bytes
+
+
+def test_the_client_tells_it_too(server: Served) -> None:
+    with Client(f"127.0.0.1:{server.running.server.port}") as client:
+        (backend,) = client.server_info().backends
+
+    assert backend.database is not None
+    assert backend.database.eviction_policy == "noeviction"
+    assert set(backend.database.collection_bytes) == {COLLECTION}
 
 
 def test_memory_is_told_for_each_collection(server: Served) -> None:
