@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import BackendUnavailable, CorruptArtifact
-from retrieval.exact_index import KEYS_FILE, SCORE_DECIMALS, check_queries, holds, load_keys, scan
+from retrieval.exact_index import KEYS_FILE, check_queries, holds, load_keys
 from retrieval.index import NO_KEY, Capabilities, Keys, Neighbors, Selection, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.planner import graph_effort
+from retrieval.redis_answers import Found, fit, merged, ordered, scanned, vsim, widened
 from retrieval.redis_layout import REDIS_FILE, VectorKeys
-from retrieval.redis_planner import plan_filtered
+from retrieval.redis_planner import over_fetch_us, plan_filtered
 from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
@@ -29,16 +30,14 @@ from retrieval.redis_vectors import RedisVectors
 MAX_COUNT = 100_000
 # Elements of one partition that a filter may match.
 MAX_MATCHING = 10_000_000
-# Below this effort a thread of its own costs a VSIM more than its search.
-THREADED_FROM = 256
+# Below this effort a thread of its own costs a VSIM more than it gives.
+THREADED_FROM = 128
 # Connections that a batch is spread over where Redis searches in threads.
 LANES = 4
 # Quantised scores only choose candidates: this many for each hit are scored again from the vectors.
 RESCORE_FACTOR = {"f32": 1, "sq8": 2, "bin": 10}
 # Matching rows kept for queries that ask the same filter again.
-MAX_KEPT_BYTES = 64 << 20
-
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # keys and scores, shape (n, width), NO_KEY at the end
+MAX_KEPT_BYTES = 128 << 20
 
 
 class RedisIndex:
@@ -63,6 +62,7 @@ class RedisIndex:
         self._parameters = parameters
         self._dims = dims
         self._rows: WeakKeyDictionary[Selection, tuple[Keys, Vectors]] = WeakKeyDictionary()
+        self._spent_us: WeakKeyDictionary[Selection, float] = WeakKeyDictionary()
         self._lock = threading.Lock()
 
     @classmethod
@@ -132,13 +132,13 @@ class RedisIndex:
         check_queries(queries, self._dims)
         queries = np.ascontiguousarray(queries, dtype="<f4")
         if not len(queries):
-            return _fit(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), limit, "redis")
+            return fit(np.empty((0, 0), np.int64), np.empty((0, 0), np.float32), limit, "redis")
         if selection is not None:
             return self._search_filtered(queries, limit, selection, effort, exact, reach)
         if exact and self._parameters.storage != "f32":
-            return _fit(*self.scan(queries, limit, self._keys, reach), limit, "redis, exact over all rows")
+            return fit(*self.scan(queries, limit, self._keys, reach), limit, "redis, exact over all rows")
         found = self.nearest(queries, limit, effort, exact, reach)
-        return _fit(*found, limit, "redis exact" if exact else "redis hnsw")
+        return fit(*found, limit, "redis exact" if exact else "redis hnsw")
 
     def nearest(
         self, queries: Vectors, limit: int, effort: int = 0, exact: bool = False, reach: Reach = EVERYWHERE
@@ -155,16 +155,17 @@ class RedisIndex:
             wanted = max(wanted, effort)
         wanted = max(1, min(wanted, MAX_COUNT))
         effort = graph_effort(effort, wanted)
+        # A VSIM in a thread beside a VREM may crash the versions that have that fault.
+        threaded = (exact or effort >= THREADED_FROM) and not self._server.has_known_faults
         commands: list[Command] = self.stored.census()
         counting = len(commands)
         for partition in range(self.where.partitions):
             key = self.where.vectors(partition)
-            commands += [vsim(key, query, wanted, 0 if exact else effort) for query in queries]
-        threaded = exact or effort >= THREADED_FROM
+            commands += [vsim(key, query, wanted, 0 if exact else effort, threaded) for query in queries]
         replies = self.stored.ask(commands, reach, lanes=LANES if threaded else 1)
         self.stored.check(replies[:counting])
         answers = [() if isinstance(reply, BackendUnavailable) else reply for reply in replies[counting:]]
-        found = _merged(answers, len(queries), self.where.partitions, wanted)
+        found = merged(answers, len(queries), self.where.partitions, wanted)
         return found if storage == "f32" else self._rescored(queries, found[0], limit, reach)
 
     def _rescored(self, queries: Vectors, found: Keys, limit: int, reach: Reach) -> Found:
@@ -176,7 +177,7 @@ class RedisIndex:
         at = np.minimum(np.searchsorted(known, found), len(known) - 1)
         there = known[at] == found
         scores = np.where(there, np.einsum("ncd,nd->nc", rows[at], queries), np.float32(-np.inf))
-        return _ordered(np.where(there, found, NO_KEY), scores, limit)
+        return ordered(np.where(there, found, NO_KEY), scores, limit)
 
     def _search_filtered(
         self, queries: Vectors, limit: int, selection: Selection, effort: int, exact: bool, reach: Reach
@@ -190,20 +191,24 @@ class RedisIndex:
             effort=effort or self._parameters.effort,
             kept=selection in self._rows,
             exact=exact,
+            spent_us=self._spent_us.get(selection, 0.0),
         )
         if plan.fetch == 0:
-            return _fit(*self.scan(queries, limit, matching, reach, selection), limit, plan.text)
+            return fit(*self.scan(queries, limit, matching, reach, selection), limit, plan.text)
         found, scores = self.nearest(queries, plan.fetch, effort, reach=reach)
+        spent = len(queries) * over_fetch_us(effort or self._parameters.effort, plan.fetch)
+        if len(matching) * self._dims * 4 <= MAX_KEPT_BYTES:
+            self._spent_us[selection] = self._spent_us.get(selection, 0.0) + spent
         kept = holds(matching, found)
         poor = np.flatnonzero(kept.sum(axis=1) < min(limit, len(matching)))
-        found, scores = _ordered(np.where(kept, found, NO_KEY), np.where(kept, scores, -np.inf), limit)
+        found, scores = ordered(np.where(kept, found, NO_KEY), np.where(kept, scores, -np.inf), limit)
         if len(poor):
             exact_keys, exact_scores = self.scan(queries[poor], limit, matching, reach, selection)
-            found, scores = _widened(found, scores, exact_keys.shape[1])
+            found, scores = widened(found, scores, exact_keys.shape[1])
             found[poor], scores[poor] = NO_KEY, -np.inf
             found[poor, : exact_keys.shape[1]] = exact_keys
             scores[poor, : exact_keys.shape[1]] = exact_scores
-        return _fit(found, scores, limit, plan.text)
+        return fit(found, scores, limit, plan.text)
 
     def scan(
         self,
@@ -216,15 +221,15 @@ class RedisIndex:
         """Fetch the vectors of some keys and compare each query with all of them."""
         kept = None if selection is None else self._rows.get(selection)
         if kept is not None:
-            return _scanned(*kept, queries, limit)
+            return scanned(*kept, queries, limit)
         best = np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
         parts = []
         room = 0 if selection is None else MAX_KEPT_BYTES - sum(rows.nbytes for _, rows in self._kept())
         keep = len(keys) * self._dims * 4 <= room
         for part_keys, rows in self.stored.stream(keys, reach):
-            found = _scanned(part_keys, rows, queries, limit)
+            found = scanned(part_keys, rows, queries, limit)
             both = np.concatenate([best[0], found[0]], axis=1), np.concatenate([best[1], found[1]], axis=1)
-            best = _ordered(*both, limit)
+            best = ordered(*both, limit)
             if keep:
                 parts.append((part_keys, rows))
         if keep and selection is not None and parts and reach.fault is None:
@@ -266,7 +271,9 @@ class RedisIndex:
         TRUTH makes VSIM look at every element, so that none is missed.
         """
         any_vector = np.ones(self._dims, dtype="<f4").tobytes()
-        how = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
+        how: tuple[str | int, ...] = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
+        if self._server.has_known_faults:  # as in `nearest`
+            how = (*how, "NOTHREAD")
         self.stored.check(self._server.run(self.stored.census()))
         replies = self._server.run(
             [
@@ -287,51 +294,3 @@ class RedisIndex:
         """Forget what is kept; connections are the process's."""
         with self._lock:
             self._rows.clear()
-
-
-def vsim(key: str, query: NDArray[np.float32], wanted: int, effort: int) -> Command:
-    """Make the command that finds the nearest of a query, shape (dims,); effort 0 compares with all."""
-    how: tuple[str | int, ...] = ("EF", min(effort, 1_000_000)) if effort else ("TRUTH",)
-    if 0 < effort < THREADED_FROM:
-        how = (*how, "NOTHREAD")
-    return ("VSIM", key, "FP32", query.tobytes(), "WITHSCORES", "COUNT", wanted, *how)
-
-
-def _merged(replies: Sequence[Sequence[bytes]], queries: int, partitions: int, wanted: int) -> Found:
-    """Turn VSIM's replies, partition by partition, into arrays of the nearest over all of them."""
-    width = max((len(reply) // 2 for reply in replies), default=0)
-    found = np.full((partitions, queries, width), NO_KEY, dtype=np.int64)
-    scores = np.full((partitions, queries, width), -np.inf, dtype=np.float64)
-    for place, reply in enumerate(replies):
-        partition, query = divmod(place, queries)
-        size = len(reply) // 2
-        found[partition, query, :size] = [int(name) for name in reply[::2]]
-        scores[partition, query, :size] = [float(score) for score in reply[1::2]]
-    cosines = (2 * scores - 1).astype(np.float32)  # Redis tells (1 + cosine) / 2
-    keys = np.moveaxis(found, 0, 1).reshape(queries, partitions * width)
-    return _ordered(keys, np.moveaxis(cosines, 0, 1).reshape(queries, partitions * width), wanted)
-
-
-def _scanned(keys: Keys, rows: Vectors, queries: Vectors, limit: int) -> Found:
-    found, scores = scan(rows, queries, limit)
-    return keys[found], scores
-
-
-def _ordered(keys: Keys, scores: NDArray[np.float32], limit: int) -> Found:
-    """Order by score, ties by key, and keep the best."""
-    scores = scores.round(SCORE_DECIMALS)
-    order = np.lexsort((keys, -scores), axis=1)[:, :limit]
-    return np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1)
-
-
-def _widened(keys: Keys, scores: NDArray[np.float32], width: int) -> Found:
-    short = max(0, width - keys.shape[1])
-    pad = ((0, 0), (0, short))
-    return np.pad(keys, pad, constant_values=NO_KEY), np.pad(scores, pad, constant_values=-np.inf)
-
-
-def _fit(keys: Keys, scores: NDArray[np.float32], limit: int, plan: str) -> Neighbors:
-    """Cut or fill rows to the limit."""
-    keys, scores = _ordered(keys, scores, limit)
-    keys, scores = _widened(keys, scores.astype(np.float32), limit)
-    return Neighbors(keys, scores, plan)

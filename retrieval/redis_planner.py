@@ -9,15 +9,23 @@ from math import ceil, sqrt
 from retrieval.planner import DEVIATIONS, Plan, graph_effort
 
 # Microseconds, measured on Redis 8.0.2 at 200k x 256.
-SEARCH_US = 60.0  # a VSIM, beside its effort
-EFFORT_US = 4.0  # each step of effort
+SEARCH_US = 300.0  # a VSIM, beside its effort
+EFFORT_US = 14.0  # each step of effort
 NEIGHBOR_US = 1.0  # a neighbour that is carried and read
-ROW_US = 4.0  # a matching row that is carried
-KEPT_ROW_US = 0.03  # a row that was carried before, compared with one query
+ROW_US = 7.0  # a matching row that is carried
+KEPT_ROW_US = 0.05  # a row that was carried before, compared with one query
 
 
 def plan_filtered(
-    *, queries: int, count: int, matching: int, limit: int, effort: int, kept: bool, exact: bool
+    *,
+    queries: int,
+    count: int,
+    matching: int,
+    limit: int,
+    effort: int,
+    kept: bool,
+    exact: bool,
+    spent_us: float = 0.0,
 ) -> Plan:
     """Choose the cheaper way.
 
@@ -29,16 +37,23 @@ def plan_filtered(
         effort: of the unfiltered search at ten neighbours.
         kept: whether the matching rows are here already.
         exact: recall must be 1.
+        spent_us: on over-fetching under this filter so far: once it would have paid for carrying the rows,
+            they are carried.
     """
-    scan_us = matching * ((0.0 if kept else ROW_US) + queries * KEPT_ROW_US)
+    carry_us = 0.0 if kept else max(0.0, matching * ROW_US - spent_us)
+    scan_us = carry_us + queries * matching * KEPT_ROW_US
     scan = Plan(0, True, f"redis, exact over the {matching} rows that match")
     if exact or matching <= limit:
         return scan
     share = min(1.0, matching / count)
     depth = ceil((limit + DEVIATIONS * sqrt(limit * (1 - share))) / share)
-    each_us = SEARCH_US + EFFORT_US * graph_effort(effort, depth) + NEIGHBOR_US * depth
-    if depth >= count or queries * each_us >= scan_us:
+    if depth >= count or queries * over_fetch_us(effort, depth) >= scan_us:
         return scan
     return Plan(
         depth, True, f"redis hnsw, {depth} nearest of all, less those that do not match ({share:.1%} match)"
     )
+
+
+def over_fetch_us(effort: int, depth: int) -> float:
+    """Return what one query costs that fetches so many neighbours."""
+    return SEARCH_US + EFFORT_US * graph_effort(effort, depth) + NEIGHBOR_US * depth

@@ -67,8 +67,8 @@ def _bare_qps(queries: Vectors, seconds: float) -> float:
     """Send the VSIMs that the server sends from redis-py's own pipelines, as many batches at a time."""
     import redis
 
+    from retrieval.redis_answers import vsim
     from retrieval.redis_catalog import RedisCatalog
-    from retrieval.redis_index import vsim
     from retrieval.redis_layout import REDIS_FILE, vector_keys
     from retrieval.redis_server import redis_server
 
@@ -76,7 +76,7 @@ def _bare_qps(queries: Vectors, seconds: float) -> float:
     key = vector_keys(catalog.files(COLLECTION, catalog.alias(COLLECTION).version)[REDIS_FILE]).vectors(0)
     wanted = LIMIT + SPARE  # as the searcher asks
     effort = graph_effort(EFFORT, wanted)
-    commands = [vsim(key, query, wanted, effort) for query in np.ascontiguousarray(queries, "<f4")]
+    commands = [vsim(key, query, wanted, effort, False) for query in np.ascontiguousarray(queries, "<f4")]
     done = [0] * IN_FLIGHT
     until = time.perf_counter() + seconds
 
