@@ -203,7 +203,7 @@ class Live:
         """Load every collection's live version."""
         try:
             await self._follow()
-        except (Unavailable, BackendFault) as error:  # the watcher tries again
+        except Unavailable as error:  # the watcher tries again
             log("loading failed", level=logging.ERROR, reason=error.reason, why=str(error))
         self._loading = False
         await self._tell_health()
@@ -214,13 +214,15 @@ class Live:
         told = ""  # the last error that was logged: the same again is no news
         stale = False
         rested = 0.0  # when the next refresh may begin
+        again = 0.0  # when what could not be loaded is tried again
         while True:
             await asyncio.sleep(self._config.watch_interval_s)
             try:
                 state = await self._workers.loads.run(self._state)
-                if state != seen:
+                if state != seen or (self._faults and time.monotonic() >= again):
                     await self._follow()
-                    seen, stale = state, True
+                    again = time.monotonic() + _RETRY_S
+                    seen, stale = state, stale or state != seen
                 started = time.monotonic()
                 if stale and started >= rested:
                     await self._refresh()
@@ -255,14 +257,24 @@ class Live:
                     try:
                         await self._load_live(collection)
                     except (Unavailable, BackendFault) as error:
-                        self._faults[collection] = error
+                        self._note_fault(collection, error)
                         continue
                     self._faults.pop(collection, None)
                     self._aliases[collection] = version
         self._metrics.ready.set(len(self._served))
         await self._tell_health()
-        if self._faults:
-            raise next(iter(self._faults.values()))  # the watcher tries again
+
+    def _note_fault(self, collection: str, error: TwinspireError) -> None:
+        """Remember why a version is not served yet; the watcher tries again. The same again is no news."""
+        if str(self._faults.get(collection)) != str(error):
+            log(
+                "version not loaded yet",
+                level=logging.ERROR,
+                collection=collection,
+                reason=error.reason,
+                why=str(error),
+            )
+        self._faults[collection] = error
 
     def _read_aliases(self) -> dict[str, str | None]:
         return {name: live_version(self._ws, name) for name in collection_names(self._ws)}
@@ -293,9 +305,16 @@ class Live:
             await self._swap(collection, loaded)
 
     async def _refresh(self) -> None:
+        """Let each version find what is new; one whose backend is away holds up no other."""
+        faults = []
         for served in list(self._served.values()):
             with served:
-                await self._freshness.refresh(served.loaded)
+                try:
+                    await self._freshness.refresh(served.loaded)
+                except TwinspireError as error:
+                    faults.append(error)
+        if faults:
+            raise faults[0]
 
     async def close(self) -> None:
         """Release all versions."""

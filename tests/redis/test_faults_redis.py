@@ -15,11 +15,16 @@ import pytest
 
 from protos.twinspire.v1 import filters_pb2
 from retrieval.backend_errors import RedisAccessDenied, RedisUnusable
+from retrieval.collections import create_collection
 from retrieval.errors import BackendUnavailable, StorageFull, TwinspireError
+from retrieval.item_checks import Item
+from retrieval.item_writes import upsert_items
 from retrieval.local_redis import LocalRedis, free_port
+from retrieval.publishing import promote
 from retrieval.redis_server import RedisServer
 from tests.redis.serving import WORD, Served, failure_of, served, until
 from tests.server.running import Failure
+from tests.server.workspaces import build_version
 
 UNAVAILABLE = ("UNAVAILABLE", "BACKEND_UNAVAILABLE")
 DENIED = ("INTERNAL", "BACKEND_ACCESS_DENIED")
@@ -309,3 +314,17 @@ def test_no_error_holds_the_password_or_the_address() -> None:
 def test_a_refused_password_is_not_mistaken_for_a_passing_fault() -> None:
     with LocalRedis("--requirepass", "right") as redis, pytest.raises(RedisAccessDenied):
         RedisServer(redis.url.replace("//", "//:wrong@")).check()
+
+
+def test_a_redis_that_is_down_holds_up_no_collection_elsewhere(tmp_path: Path) -> None:
+    with served(tmp_path, *DURABLE) as server:
+        create_collection(server.ws, "beside")
+        upsert_items(server.ws, "beside", [Item("south", text="south")])
+        server.redis.kill()
+        with server.restarted(while_it_is=lambda: None):
+            assert told(server.best) == UNAVAILABLE
+
+            version = build_version(server.ws, collection="beside")
+            promote(server.ws, "beside", version)
+            until(lambda: server.running.ids("south", collection="beside") == ["south"])
+            assert told(server.best) == UNAVAILABLE

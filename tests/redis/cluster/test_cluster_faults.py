@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from protos.twinspire.v1 import search_pb2
+from protos.twinspire.v1 import filters_pb2, search_pb2
 from retrieval.redis_layout import partition_tags, slot_of
 from tests.redis.local_cluster import LocalCluster
 from tests.redis.serving import WORD, Searching, searching, until
@@ -135,6 +135,21 @@ def test_a_lost_shard_is_left_out_where_that_is_allowed(breakable: LocalCluster,
     assert len(answer.hits) == 10
     assert {hit.score for hit in answer.hits} <= {hit.score for hit in server.search(allow_partial=True).hits}
     assert whole
+
+
+def test_a_filtered_search_leaves_out_a_lost_shard_too(breakable: LocalCluster, server: Searching) -> None:
+    pairs = filters_pb2.Condition(match=filters_pb2.Match(attribute="pair"))
+    pairs.match.any_of.add().bool_value = True
+    singles = filters_pb2.Filter(must_not=[pairs])
+    lose_a_shard(breakable, SLOTS_USED[0])
+
+    answer = server.running.find(
+        WORD, filter=singles, limit=50, params=search_pb2.SearchParams(allow_partial=True)
+    )
+
+    assert answer.partial
+    assert 0 < len(answer.hits) < len(WORDS)
+    assert {hit.id for hit in answer.hits} < set(WORDS)
 
 
 def test_with_every_node_lost_a_partial_answer_is_none(breakable: LocalCluster, server: Searching) -> None:
