@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("retrieval", "encoders", "indexer", "server", "evaluation", "twinspire")
 # Where the wall clock may be read: to show people when something was done, and for dates that people set.
 SHOWN = {"retrieval/workspace.py", "encoders/training/two_tower.py", "server/logs.py"}
-DATES = {"server/keys.py", "server/access.py", "twinspire/commands/keys.py"}  # the day a key expires
+# The day a key expires.
+DATES = {"server/keys.py", "server/access.py", "twinspire/commands/keys.py", "twinspire/doctor.py"}
 SHARED = {"retrieval/redis_catalog.py"}  # when vectors are freed: several machines have no other clock
 WALL_CLOCK = {"time.time", "time.time_ns", "time.gmtime", "time.localtime", "datetime.now", "datetime.utcnow"}
 
