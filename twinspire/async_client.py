@@ -20,7 +20,7 @@ from twinspire.client import (
     HEALTH_PAUSE_S,
 )
 from twinspire.connection import Tls, connection
-from twinspire.faults import error_from_call
+from twinspire.faults import checked_timeout, error_from_call
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
@@ -252,7 +252,7 @@ class AsyncClient:
             await asyncio.sleep(HEALTH_PAUSE_S)
 
     def _timeout(self, timeout_s: float | None) -> float:
-        return self.timeout_s if timeout_s is None else timeout_s
+        return checked_timeout(self.timeout_s if timeout_s is None else timeout_s)
 
     async def _run(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         """Make a call, again where that can help, until its deadline."""

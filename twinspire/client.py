@@ -12,7 +12,7 @@ from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.calls import Call, Side
 from twinspire.connection import Tls, connection
-from twinspire.faults import error_from_call
+from twinspire.faults import checked_timeout, error_from_call
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
@@ -276,7 +276,7 @@ class Client:
             time.sleep(HEALTH_PAUSE_S)
 
     def _timeout(self, timeout_s: float | None) -> float:
-        return self.timeout_s if timeout_s is None else timeout_s
+        return checked_timeout(self.timeout_s if timeout_s is None else timeout_s)
 
     def _run(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         """Make a call, again where that can help, until its deadline."""

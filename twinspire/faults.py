@@ -8,7 +8,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from retrieval import errors
-from retrieval.errors import Exhausted, InvalidInput, TwinspireError
+from retrieval.errors import DeadlineExceeded, Exhausted, InvalidInput, TwinspireError
 
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
@@ -88,6 +88,17 @@ def error_from_status(status: Status) -> TwinspireError:
     if isinstance(error, Exhausted):
         error.retry_after_s = retry_after_s
     return error
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """Refuse a deadline that has passed already: gRPC might still let such a call through.
+
+    Raises:
+        DeadlineExceeded: if it has.
+    """
+    if timeout_s <= 0:
+        raise DeadlineExceeded(f"no time is left for the call ({timeout_s} s): allow more with timeout_s")
+    return timeout_s
 
 
 def error_from_call(call: FailedCall, target: str) -> TwinspireError:

@@ -296,7 +296,7 @@ def test_the_live_version_is_switched_by_compare_and_set(writer: Client, running
 
 
 def test_a_deadline_in_the_past_is_told_as_such(reader: Client) -> None:
-    with pytest.raises(errors.DeadlineExceeded):
+    with pytest.raises(errors.DeadlineExceeded, match="allow more with timeout_s"):
         reader.search(COLLECTION, "red", timeout_s=0.0)
 
 
