@@ -30,7 +30,6 @@ EXTRAS: Mapping[str, str] = {
     "faiss": "cpu",
     "gensim": "train",
     "ir_measures": "train",
-    "matplotlib": "train",
     "optuna": "train",
     "pyarrow": "parquet",
     "redis": "redis",
