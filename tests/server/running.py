@@ -133,7 +133,10 @@ def failure_of(error: grpc.RpcError) -> Failure:
 def run_server(
     ws: Workspace, load_encoder: LoadEncoder = load_encoder_lazily, **settings: Any
 ) -> Generator[Running, None, None]:
-    """Run a server over a workspace until the generator is closed."""
+    """Run a server over a workspace until the generator is closed.
+
+    The server opens a plain workspace for itself, so a test may close its own while the server still runs.
+    """
     values = {
         "port": 0,
         "shutdown_grace_s": 2.0,
@@ -145,8 +148,10 @@ def run_server(
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
 
+    own = Workspace(ws.root, busy_timeout_s=ws.busy_timeout_s) if type(ws) is Workspace else ws
+
     async def start() -> Server:
-        server = Server(ws, config, load_encoder=load_encoder)
+        server = Server(own, config, load_encoder=load_encoder)
         await server.start()
         return server
 
@@ -161,3 +166,5 @@ def run_server(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+        if own is not ws:
+            own.close()
