@@ -1,6 +1,7 @@
 """The tour: a real corpus from import to evaluation, with the same parts that the commands use."""
 
 import json
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from retrieval.local_redis import LocalRedis
+from retrieval.redis_address import URL_VARIABLE, redis_is_given
 from twinspire.child_server import child_server
 from twinspire.client import Client
 from twinspire.evaluations import show_evaluation
@@ -39,11 +42,13 @@ class Demo:
     Attributes:
         console: where results go.
         narration: where the steps are told.
+        backend: of the index: faiss or redis.
     """
 
     session: Session
     console: Console
     narration: Console
+    backend: str = "faiss"
     answers: list[dict[str, Any]] = field(default_factory=list)
     evaluation: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -125,7 +130,11 @@ class Demo:
 
         with ProgressDisplay() as progress:
             report = index_collection(
-                self.session.workspace(), COLLECTION, model.reference, on_progress=progress
+                self.session.workspace(),
+                COLLECTION,
+                model.reference,
+                backend=self.backend,
+                on_progress=progress,
             )
         self._tell(in_words(report))
 
@@ -159,6 +168,20 @@ class Demo:
             self.evaluation = evaluation.to_json()
             kept.write_text(json.dumps(self.evaluation))
         show_evaluation(self.console, self.evaluation)
+
+
+@contextmanager
+def redis_for_the_tour() -> Iterator[None]:
+    """Take the Redis that the environment names, or start one on loopback that ends with the tour."""
+    if redis_is_given():
+        yield
+        return
+    with LocalRedis() as redis:
+        os.environ[URL_VARIABLE] = redis.url  # the server is a child: it finds it there too
+        try:
+            yield
+        finally:
+            del os.environ[URL_VARIABLE]
 
 
 def next_steps(root: str) -> str:

@@ -20,9 +20,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("demo") / "workspace"
 
 
-def demo(workspace: Path) -> Any:
+def demo(workspace: Path, *options: str) -> Any:
     done = subprocess.run(
-        [sys.executable, "-m", "twinspire", "--workspace", str(workspace), "demo", "--json"],
+        [sys.executable, "-m", "twinspire", "--workspace", str(workspace), "demo", "--json", *options],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -68,3 +68,11 @@ def test_running_it_again_uses_what_is_there(told: Any, workspace: Path) -> None
     assert time.monotonic() - started < AGAIN_WITHIN_S
     assert again["evaluation"] == told["evaluation"]
     assert [answer["hits"] for answer in again["answers"]] == [answer["hits"] for answer in told["answers"]]
+
+
+def test_redis_finds_the_same(workspace: Path, told: Any) -> None:
+    with_redis = demo(workspace, "--backend", "redis")["evaluation"]
+
+    assert with_redis["index_version"] != told["evaluation"]["index_version"]
+    assert with_redis["exact"]["MRR@10"] == pytest.approx(told["evaluation"]["exact"]["MRR@10"], abs=0.002)
+    assert with_redis["dense"]["MRR@10"] >= 0.71
