@@ -5,6 +5,7 @@ then computes the loss of the whole batch, and backpropagates into its own slice
 the gradient is that of one process with the whole batch.
 """
 
+import atexit
 import os
 from collections.abc import Collection
 from typing import Any
@@ -18,6 +19,19 @@ def join() -> None:
     """Join the processes that torchrun started; alone otherwise."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(_part)
+
+
+def leave() -> None:
+    """Part from the others once all are done: a process that just ends can abort those that still listen."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+        _part()
+
+
+def _part() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def world_size() -> int:

@@ -42,6 +42,7 @@ distributed.sum_gradients(model)
 if distributed.rank() == 0:
     gradients = {n: p.grad.to_dense() for n, p in model.named_parameters() if p.grad is not None}
     torch.save({"loss": loss.detach(), **gradients}, sys.argv[1])
+distributed.leave()
 """
 
 
