@@ -22,14 +22,8 @@ def join() -> None:
         atexit.register(_part)
 
 
-def leave() -> None:
-    """Part from the others once all are done: a process that just ends can abort those that still listen."""
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
-        _part()
-
-
 def _part() -> None:
+    """Part from the others: a process that just ends can abort those that still listen."""
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -42,7 +42,8 @@ distributed.sum_gradients(model)
 if distributed.rank() == 0:
     gradients = {n: p.grad.to_dense() for n, p in model.named_parameters() if p.grad is not None}
     torch.save({"loss": loss.detach(), **gradients}, sys.argv[1])
-distributed.leave()
+if distributed.world_size() > 1:
+    torch.distributed.barrier()
 """
 
 
