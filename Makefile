@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := cpu,train,redis,parquet,otel,dev
+EXTRAS := cpu,train,hf,audio,image,video,onnx,ray,redis,parquet,otel,dev
 READY := $(VENV)/.ready
 # Tests of one file share their fixtures, so they stay in one process.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile

@@ -1,13 +1,14 @@
 """The contract of every encoder: content in, unit vectors out."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.card import EncoderCard
-from retrieval.content import Content
+from encoders.media.specs import DecodeSpec
+from retrieval.content import Content, Modality
 
 
 class Encoder(Protocol):
@@ -39,4 +40,43 @@ class Encoder(Protocol):
 
     def truncates(self, contents: Sequence[Content]) -> list[bool]:
         """Tell for each content whether the encoder reads only its beginning."""
+        ...
+
+
+@runtime_checkable
+class MediaEncoder(Encoder, Protocol):
+    """An encoder that takes media: contents of these modalities come to it with `decoded` filled.
+
+    `encoders.media.preparing.prepare` fills it, in limited child processes.
+    """
+
+    @property
+    def decode_specs(self) -> Mapping[Modality, DecodeSpec]:
+        """How each modality but text is to be decoded."""
+        ...
+
+
+@runtime_checkable
+class LayeredEncoder(MediaEncoder, Protocol):
+    """An encoder in two steps: a frozen model makes features, which are kept, and a small one fuses them.
+
+    Encoders over the same frozen model share its features: an index of a new fusion decodes nothing.
+    """
+
+    @property
+    def feature_fingerprint(self) -> str:
+        """Identifies what makes the features: the card's fingerprint of the frozen model."""
+        ...
+
+    @property
+    def feature_shape(self) -> tuple[int, int]:
+        """(layers, width) of a content's features."""
+        ...
+
+    def extract(self, contents: Sequence[Content]) -> NDArray[np.float32]:
+        """Run the frozen model: shape (n, layers, width)."""
+        ...
+
+    def fuse(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn features, shape (n, layers, width), into unit rows, shape (n, dims)."""
         ...

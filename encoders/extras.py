@@ -5,11 +5,16 @@ from importlib.util import find_spec
 from retrieval.errors import MissingExtra
 
 
-def require_torch(what: str) -> None:
-    """Check that torch is installed, without importing it.
+def require(module: str, extra: str, what: str) -> None:
+    """Check that a module is installed, without importing it.
+
+    Args:
+        module: its top-level name, such as "torch".
+        extra: of ours that installs it.
+        what: needs it, such as "model tower@1".
 
     Raises:
         MissingExtra: if it is not.
     """
-    if find_spec("torch") is None:
-        raise MissingExtra(what, "train")
+    if find_spec(module) is None:
+        raise MissingExtra(what, extra)

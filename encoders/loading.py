@@ -1,12 +1,18 @@
 """Opening an encoder from its folder, whatever its kind."""
 
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
-from encoders.card import EncoderCard, read_card
+from encoders.card import read_card
 from encoders.encoder import Encoder
-from encoders.two_tower.architecture import KIND as TWO_TOWER
-from encoders.two_tower.architecture import Architecture
 from retrieval.errors import IncompatibleModel
+
+# By the card's kind: the module that loads it, by its function `load(card, folder) -> Encoder`. Imported
+# only when it is needed: most of them import torch.
+LOADERS: Mapping[str, str] = {
+    "two_tower": "encoders.two_tower.loading",
+}
 
 
 def load_encoder(folder: Path) -> Encoder:
@@ -21,19 +27,9 @@ def load_encoder(folder: Path) -> Encoder:
         MissingExtra: if the encoder needs a library that is not installed.
     """
     card = read_card(folder)
-    if card.kind == TWO_TOWER:
-        return _two_tower(card, folder)
-    raise IncompatibleModel(f"model {card.name}@{card.version}: nothing here loads the kind {card.kind!r}")
-
-
-def _two_tower(card: EncoderCard, folder: Path) -> Encoder:
-    if Architecture.from_card(card.architecture).tower == "mlp":
-        from encoders.two_tower.served import MlpEncoder
-
-        return MlpEncoder(card, folder)
-    from encoders.extras import require_torch
-
-    require_torch(f"model {card.name}@{card.version}")
-    from encoders.two_tower.torch_served import RecurrentEncoder
-
-    return RecurrentEncoder(card, folder)
+    if card.kind not in LOADERS:
+        raise IncompatibleModel(
+            f"model {card.name}@{card.version}: nothing here loads the kind {card.kind!r}"
+        )
+    encoder: Encoder = import_module(LOADERS[card.kind]).load(card, folder)
+    return encoder

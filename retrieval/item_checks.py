@@ -31,6 +31,7 @@ class Item:
     text: str = ""
     uri: str = ""
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    content_hash: str = ""  # of a media file's bytes: another one is another content
 
 
 def validate_item(item: Item) -> None:
@@ -58,8 +59,11 @@ def validated_attributes(item: Item) -> str:
 
 
 def item_digest(item: Item) -> bytes:
-    """Return the sha256 over an item's content: modality, uri and text, but not its attributes."""
-    return hashlib.sha256(f"{item.modality}\0{item.uri}\0{item.text}".encode()).digest()
+    """Return the sha256 over an item's content: modality, uri, text and hash, but not its attributes."""
+    content = f"{item.modality}\0{item.uri}\0{item.text}"
+    if item.content_hash:
+        content += f"\0{item.content_hash}"
+    return hashlib.sha256(content.encode()).digest()
 
 
 def check_id(id: str, *, field: str = "id") -> None:

@@ -143,3 +143,43 @@ def registry(db: Database) -> None:
         )""",
     ):
         db.execute(statement)
+
+
+@migrations(name="004_media")
+def media(db: Database) -> None:
+    """Where media files lie, those that could not be read, and what frozen models made of them."""
+    for statement in (
+        # The uri media://name/rest is the file `rest` under the root `name`.
+        """CREATE TABLE media_roots (
+            name TEXT PRIMARY KEY,
+            path TEXT NOT NULL
+        )""",
+        # segment and encoder: a stored item that could not be read for that encoder; NULL: a file that
+        # did not become an item.
+        """CREATE TABLE dead_letters (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            collection INTEGER NOT NULL REFERENCES collections(rowid) ON DELETE CASCADE,
+            uri TEXT NOT NULL,
+            segment INTEGER REFERENCES segments(rowid) ON DELETE CASCADE,
+            encoder TEXT,
+            reason TEXT NOT NULL,
+            message TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        )""",
+        "CREATE INDEX dead_letters_segment ON dead_letters(segment, encoder) WHERE segment IS NOT NULL",
+        "CREATE INDEX dead_letters_collection ON dead_letters(collection)",
+        """CREATE TABLE feature_sets (
+            rowid INTEGER PRIMARY KEY AUTOINCREMENT,
+            fingerprint TEXT NOT NULL UNIQUE,
+            layers INTEGER NOT NULL,
+            width INTEGER NOT NULL
+        )""",
+        # values: little-endian float32, shape (layers, width).
+        """CREATE TABLE features (
+            segment INTEGER NOT NULL REFERENCES segments(rowid) ON DELETE CASCADE,
+            feature_set INTEGER NOT NULL REFERENCES feature_sets(rowid),
+            "values" BLOB NOT NULL,
+            PRIMARY KEY (segment, feature_set)
+        )""",
+    ):
+        db.execute(statement)

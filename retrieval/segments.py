@@ -26,11 +26,14 @@ __all__ = [
     "split_long_items",
 ]
 
-# A whole-item segment is superseded once its item has spans: it stays only for the index that still holds it.
-NOT_SUPERSEDED = (
-    "NOT (segments.start IS NULL AND EXISTS (SELECT 1 FROM segments AS span"
-    " WHERE span.item = segments.item AND span.start IS NOT NULL))"
+# The whole of a long text is superseded once it has spans: it stays only for the index that still holds it.
+# The whole of a sound or video is searched beside its windows.
+_SUPERSEDED = (
+    "segments.start IS NULL AND EXISTS (SELECT 1 FROM segments AS span"
+    " WHERE span.item = segments.item AND span.start IS NOT NULL)"
+    " AND (SELECT modality FROM items WHERE rowid = segments.item) = 'text'"
 )
+NOT_SUPERSEDED = f"NOT ({_SUPERSEDED})"
 
 
 class SegmentRow(NamedTuple):
@@ -88,7 +91,7 @@ def segment_texts(ws: Workspace, collection: str, segments: Keys | Sequence[int]
         KeyError: if one of them is dead or of another collection.
     """
     found = {
-        row.key: Content(Modality(row.modality), _part(row.text, row.start, row.end))
+        row.key: _content(row.modality, row.text, row.uri, row.start, row.end)
         for row in fetch_rows(ws, collection, segments)
     }
     return [found[int(key)] for key in segments]
@@ -113,21 +116,21 @@ def pending_segments(
         after_key: only keys above this one. Pass the last key seen, so that no call scans what is done.
         modalities: those that the encoder takes.
     """
+    owner = collection_rowid(ws, collection)
     rows = ws.fetch(
-        "SELECT segments.rowid, items.modality, items.text, segments.start, segments.end"
+        "SELECT segments.rowid, items.modality, items.text, items.uri, segments.start, segments.end"
         " FROM segments CROSS JOIN items ON items.rowid = segments.item"
         " WHERE segments.collection = ? AND segments.rowid > ?"
         " AND NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
         "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
+        " AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.segment = segments.rowid"
+        "  AND dead_letters.encoder = ?)"
         f" AND {NOT_SUPERSEDED}"
         " AND items.modality IN (SELECT value FROM json_each(?))"
         " ORDER BY segments.rowid LIMIT ?",
-        (collection_rowid(ws, collection), after_key, fingerprint, json.dumps([*modalities]), limit),
+        (owner, after_key, fingerprint, fingerprint, json.dumps([*modalities]), limit),
     )
-    return [
-        (key, Content(Modality(modality), _part(text, start, end)))
-        for key, modality, text, start, end in rows
-    ]
+    return [(key, _content(*row)) for key, *row in rows]
 
 
 def split_long_items(ws: Workspace, collection: str, max_words: int, overlap: int | None = None) -> int:
@@ -196,7 +199,8 @@ def drop_superseded_segments(ws: Workspace, collection: str) -> int:
     with ws.atomic() as db:
         deleted = db.execute(
             "DELETE FROM segments WHERE collection = ? AND start IS NULL AND item IN"
-            " (SELECT item FROM segments WHERE start IS NOT NULL)",
+            " (SELECT item FROM segments WHERE start IS NOT NULL)"
+            " AND (SELECT modality FROM items WHERE rowid = segments.item) = 'text'",
             (collection_rowid(ws, collection),),
         )
         return deleted.rowcount
@@ -207,5 +211,8 @@ def as_json(keys: Keys | Sequence[int]) -> str:
     return f"[{','.join(map(str, keys.tolist() if isinstance(keys, np.ndarray) else keys))}]"
 
 
-def _part(text: str, start: float | None, end: float | None) -> str:
-    return text if start is None or end is None else text[int(start) : int(end)]
+def _content(modality: str, text: str, uri: str, start: float | None, end: float | None) -> Content:
+    span = None if start is None or end is None else (start, end)
+    if modality == Modality.TEXT:
+        return Content(text=text if span is None else text[int(span[0]) : int(span[1])])
+    return Content(Modality(modality), text, uri=uri, span_s=span)

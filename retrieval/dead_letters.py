@@ -1,0 +1,66 @@
+"""What could not be read: files that did not become items, and items that an encoder could not read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retrieval.collections import collection_rowid
+from retrieval.workspace import Workspace, now
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """Something that was set aside, and why."""
+
+    uri: str
+    reason: str  # of the error: MEDIA_UNREADABLE, ...
+    message: str
+    segment: int | None = None  # None: the file did not become an item
+    encoder: str | None = None  # the fingerprint of the encoder that could not read the segment
+
+
+def put_dead_letters(ws: Workspace, collection: str, letters: Sequence[DeadLetter]) -> None:
+    """Set aside; what was set aside before under the same uri, segment and encoder is replaced."""
+    owner = collection_rowid(ws, collection)
+    created_at = now()
+    with ws.atomic() as db:
+        for letter in letters:
+            db.execute(
+                "DELETE FROM dead_letters WHERE collection = ? AND uri = ? AND segment IS ? AND encoder IS ?",
+                (owner, letter.uri, letter.segment, letter.encoder),
+            )
+            db.execute(
+                "INSERT INTO dead_letters(collection, uri, segment, encoder, reason, message, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    owner,
+                    letter.uri,
+                    letter.segment,
+                    letter.encoder,
+                    letter.reason,
+                    letter.message,
+                    created_at,
+                ),
+            )
+
+
+def dead_letters(ws: Workspace, collection: str) -> list[DeadLetter]:
+    """List what was set aside, the oldest first."""
+    rows = ws.fetch(
+        "SELECT uri, reason, message, segment, encoder FROM dead_letters WHERE collection = ? ORDER BY rowid",
+        (collection_rowid(ws, collection),),
+    )
+    return [DeadLetter(*row) for row in rows]
+
+
+def clear_dead_letters(ws: Workspace, collection: str, *, encoder: str | None = None) -> int:
+    """Forget what was set aside, of one encoder or altogether: the next job tries again.
+
+    Returns:
+        The number of letters.
+    """
+    with ws.atomic() as db:
+        deleted = db.execute(
+            "DELETE FROM dead_letters WHERE collection = ? AND (? IS NULL OR encoder IS ?)",
+            (collection_rowid(ws, collection), encoder, encoder),
+        )
+        return deleted.rowcount
