@@ -3,8 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
+from retrieval.database import Database
 from retrieval.errors import CollectionNotFound, InvalidInput
 from retrieval.workspace import Workspace, now
 

@@ -27,7 +27,7 @@ class Content:
     text: str = ""
     media: bytes = b""
     mime_type: str = ""
-    uri: str = ""  # `media://root/path`, see `retrieval.media_roots`; used where `media` is empty
+    uri: str = ""  # `media://NAME/PATH`, see `retrieval.media_roots`; used where `media` is empty
     span_s: tuple[float, float] | None = None  # the seconds that are meant; None = all of it
     # What was decoded for one encoder: pixels, samples or frames, as its `decode_specs` ask.
     decoded: NDArray[Any] | None = field(default=None, compare=False, repr=False)

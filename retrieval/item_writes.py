@@ -7,11 +7,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlite_utils import Database
-
 from retrieval.chunking import Chunking, split
 from retrieval.collections import collection_rowid, text_index
 from retrieval.content import Modality
+from retrieval.database import Database
 from retrieval.failpoints import failpoint
 from retrieval.item_checks import Item, ids_json, item_digest, validated_attributes
 from retrieval.workspace import Workspace, now

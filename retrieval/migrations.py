@@ -1,7 +1,6 @@
 """The schema of `twinspire.db`, as numbered migrations. Never edit one that was released: add another."""
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
+from retrieval.database import Database, Migrations
 
 migrations = Migrations("twinspire")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlite_utils import Database
 
+from retrieval.database import Database
 from retrieval.durable import sync_folder
 from retrieval.embeddings import embedded_keys
 from retrieval.errors import (

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlite_utils import Database
-
+from retrieval.database import Database
 from retrieval.errors import Conflict, InvalidInput, ModelNotFound
 from retrieval.workspace import Workspace, now
 

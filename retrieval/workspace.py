@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from sqlite_utils import Database
-
+from retrieval.database import Database
 from retrieval.errors import (
     BackendUnavailable,
     NewerFormat,
