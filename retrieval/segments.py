@@ -108,6 +108,8 @@ def pending_segments(
 ) -> list[tuple[int, Content]]:
     """List segments that have no embedding under this encoder yet, by ascending key.
 
+    Those that were set aside because the encoder could not read them are left out.
+
     Args:
         ws: the workspace.
         collection: whose segments.
@@ -116,19 +118,40 @@ def pending_segments(
         after_key: only keys above this one. Pass the last key seen, so that no call scans what is done.
         modalities: those that the encoder takes.
     """
-    owner = collection_rowid(ws, collection)
+    lacking = (
+        "NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
+        " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
+    )
+    return segments_lacking(ws, collection, lacking, fingerprint, limit, after_key, modalities)
+
+
+def segments_lacking(
+    ws: Workspace,
+    collection: str,
+    lacking: str,
+    fingerprint: str,
+    limit: int,
+    after_key: int,
+    modalities: Iterable[Modality],
+) -> list[tuple[int, Content]]:
+    """List segments for which a condition holds, whose one parameter is a fingerprint."""
     rows = ws.fetch(
         "SELECT segments.rowid, items.modality, items.text, items.uri, segments.start, segments.end"
         " FROM segments CROSS JOIN items ON items.rowid = segments.item"
-        " WHERE segments.collection = ? AND segments.rowid > ?"
-        " AND NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
-        "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
+        f" WHERE segments.collection = ? AND segments.rowid > ? AND {lacking}"
         " AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.segment = segments.rowid"
         "  AND dead_letters.encoder = ?)"
         f" AND {NOT_SUPERSEDED}"
         " AND items.modality IN (SELECT value FROM json_each(?))"
         " ORDER BY segments.rowid LIMIT ?",
-        (owner, after_key, fingerprint, fingerprint, json.dumps([*modalities]), limit),
+        (
+            collection_rowid(ws, collection),
+            after_key,
+            fingerprint,
+            fingerprint,
+            json.dumps([*modalities]),
+            limit,
+        ),
     )
     return [(key, _content(*row)) for key, *row in rows]
 
