@@ -49,10 +49,16 @@ def fuse(
         return fusion.alpha * _scaled(cosines) + (1 - fusion.alpha) * _scaled(
             np.where(lexical > 0, lexical, np.nan)
         )
-    there = cosines[~np.isnan(cosines)]
-    far = float(there.min()) if len(there) else 0.0  # what has no vector is as far as the farthest
-    fused: Floats = lexical + learned.weight * np.nan_to_num(cosines, nan=far)
+    fused: Floats = lexical + learned.weight * with_farthest(cosines)
     return fused
+
+
+def with_farthest(cosines: Floats) -> Floats:
+    """Let what has no vector be as far as the farthest that has one."""
+    missing = np.isnan(cosines)
+    if not missing.any():
+        return cosines
+    return np.where(missing, 0.0 if missing.all() else np.nanmin(cosines), cosines)
 
 
 def _scaled(scores: Floats) -> Floats:
@@ -83,19 +89,19 @@ def _reciprocal_ranks(fusion: RrfFusion, cosines: Floats, lexical: Floats) -> Fl
 
 def order_fused(scores: Floats, cosines: Floats, lexical: Floats, ids: Sequence[str]) -> NDArray[np.int64]:
     """Order candidates by score, then by id; where words decide nothing, by cosine first."""
-    return order_by_ranks(scores, cosines, lexical, id_ranks(ids))
+    nearness, ranks = tie_breakers(cosines, lexical, ids)
+    return np.lexsort((ranks, -nearness, -scores))
 
 
-def id_ranks(ids: Sequence[str]) -> NDArray[np.int64]:
-    """Return the place of each id in the order of their bytes, shape (n,)."""
+def tie_breakers(
+    cosines: Floats, lexical: Floats, ids: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return what decides between equal scores, shape (n,) each.
+
+    Returns:
+        The nearness, where words decide nothing; more is first. Then the place among the ids' bytes; less is
+        first.
+    """
     ranks = np.empty(len(ids), dtype=np.int64)
     ranks[sorted(range(len(ids)), key=lambda place: ids[place].encode())] = np.arange(len(ids))
-    return ranks
-
-
-def order_by_ranks(
-    scores: Floats, cosines: Floats, lexical: Floats, ranks: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Order as `order_fused` does, by the ranks of the ids."""
-    nearness = np.where(lexical > 0, 0.0, np.nan_to_num(cosines, nan=-2.0))
-    return np.lexsort((ranks, -nearness, -scores))
+    return np.where(lexical > 0, 0.0, np.nan_to_num(cosines, nan=-2.0)), ranks

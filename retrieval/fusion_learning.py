@@ -7,11 +7,10 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.fusion import MIN_DEPTH, Floats, LearnedFusion, fuse, id_ranks, order_by_ranks
+from retrieval.fusion import MIN_DEPTH, Floats, tie_breakers, with_farthest
 from retrieval.hybrid import HybridSource, Sides, gather_sides
 from retrieval.index import Neighbors, Vectors
 from retrieval.judgements import JudgedQuery
-from retrieval.search import LinearFusion
 
 # Weights to try, as shares of the median best BM25 score. A cosine differs by about a fifth between good
 # and bad candidates, so these reach from breaking ties to overruling BM25.
@@ -33,11 +32,19 @@ class LearningSource(HybridSource, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Example:
-    sides: Sides
-    ranks: NDArray[np.int64]  # of the candidates' ids
-    grades: Floats  # of each candidate
-    ideal: float  # the highest discounted gain that any order of the whole collection has
+class _Examples:
+    """The candidates of n queries, at most c of each, and the m relevant ones among them.
+
+    A weight is judged by the ranks of the relevant ones alone: nothing is sorted.
+    """
+
+    lexical: Floats  # (n, c); -inf beyond the candidates of a query
+    cosines: Floats  # (n, c); what has no vector is as far as the farthest
+    rows: NDArray[np.int64]  # (m,): the query of each relevant one
+    places: NDArray[np.int64]  # (m,): its candidate
+    grades: Floats  # (m,)
+    wins_ties: NDArray[np.bool_]  # (m, c): which candidates precede it at equal scores
+    ideals: Floats  # (n,): the highest discounted gain that any order of the whole collection has
 
 
 def learn_fusion(
@@ -60,13 +67,14 @@ def learn_fusion(
     judged = [query for query in queries if any(grade > 0 for grade in query.grades.values())]
     if len(judged) < MIN_QUERIES:
         return {}
-    examples = [
-        example
+    sides = [
+        side
         for start in range(0, len(judged), BATCH)
-        for example in _examples(source, encode_queries, judged[start : start + BATCH])
+        for side in _sides(source, encode_queries, judged[start : start + BATCH])
     ]
-    tops = [example.sides.lexical.max() for example in examples if len(example.sides.lexical)]
+    tops = [side.lexical.max() for side in sides if len(side.lexical)]
     scale = float(np.median(tops)) if tops else 0.0
+    examples = _examples(sides, judged)
     base = _metrics(examples, 0.0)
     best_weight, best_bound, best = 0.0, 0.0, base
     for share in SHARES:
@@ -76,7 +84,7 @@ def learn_fusion(
         if bound > best_bound and metrics[:, 0].mean() >= base[:, 0].mean():
             best_weight, best_bound, best = share * scale, bound, metrics
     dense = _metrics(examples, 1e6 * max(scale, 1.0))
-    return _report(best_weight, scale, len(examples), base, best, dense)
+    return _report(best_weight, scale, len(judged), base, best, dense)
 
 
 def _report(
@@ -102,35 +110,55 @@ def _means(metrics: Floats) -> dict[str, float]:
     }
 
 
-def _examples(
+def _sides(
     source: LearningSource, encode_queries: EncodeQueries, queries: Sequence[JudgedQuery]
-) -> list[_Example]:
+) -> list[Sides]:
     texts = [query.text for query in queries]
     vectors = encode_queries(texts)
-    sides = gather_sides(source, texts, vectors, source.nearest(vectors, MIN_DEPTH), MIN_DEPTH, None)
-    examples = []
-    for query, side in zip(queries, sides, strict=True):
-        grades = np.array([query.grades.get(id, 0) for id in side.ids], dtype=np.float64)
-        ideal = sorted((grade for grade in query.grades.values() if grade > 0), reverse=True)[:DEPTH]
-        best = _discounted(np.array(ideal, dtype=np.float64))
-        examples.append(_Example(side, id_ranks(side.ids), grades, best))
-    return examples
+    return gather_sides(source, texts, vectors, source.nearest(vectors, MIN_DEPTH), MIN_DEPTH, None)
 
 
-def _metrics(examples: Sequence[_Example], weight: float) -> Floats:
+def _examples(sides: Sequence[Sides], queries: Sequence[JudgedQuery]) -> _Examples:
+    shape = len(sides), max(len(side.ids) for side in sides)
+    lexical, cosines = np.full(shape, -np.inf), np.zeros(shape)
+    relevant: list[tuple[int, int, float]] = []
+    wins_ties = []
+    for row, (side, query) in enumerate(zip(sides, queries, strict=True)):
+        count = len(side.ids)
+        lexical[row, :count], cosines[row, :count] = side.lexical, with_farthest(side.cosines)
+        nearness, ranks = tie_breakers(side.cosines, side.lexical, side.ids)
+        for place in (place for place, id in enumerate(side.ids) if query.grades.get(id, 0) > 0):
+            relevant.append((row, place, float(query.grades[side.ids[place]])))
+            nearer, equal = nearness > nearness[place], nearness == nearness[place]
+            first = np.zeros(shape[1], dtype=np.bool_)
+            first[:count] = nearer | (equal & (ranks < ranks[place]))
+            wins_ties.append(first)
+    rows, places, grades = zip(*relevant, strict=True) if relevant else ((), (), ())
+    return _Examples(
+        lexical=lexical,
+        cosines=cosines,
+        rows=np.array(rows, dtype=np.int64),
+        places=np.array(places, dtype=np.int64),
+        grades=np.array(grades, dtype=np.float64),
+        wins_ties=np.array(wins_ties, dtype=np.bool_).reshape(len(relevant), shape[1]),
+        ideals=np.array([_ideal(query) for query in queries]),
+    )
+
+
+def _metrics(examples: _Examples, weight: float) -> Floats:
     """Return MRR@10 and nDCG@10 of each query under a weight, shape (n, 2)."""
-    metrics = np.zeros((len(examples), 2))
-    learned = LearnedFusion(weight)
-    for row, example in enumerate(examples):
-        sides = example.sides
-        scores = fuse(LinearFusion(), learned, sides.cosines, sides.lexical, sides.dense)
-        order = order_by_ranks(scores, sides.cosines, sides.lexical, example.ranks)[:DEPTH]
-        grades = example.grades[order]
-        relevant = np.flatnonzero(grades > 0)
-        metrics[row, 0] = 1 / (1 + relevant[0]) if len(relevant) else 0.0
-        metrics[row, 1] = _discounted(grades) / example.ideal
+    scores = examples.lexical + weight * examples.cosines
+    rivals, own = scores[examples.rows], scores[examples.rows, examples.places][:, None]
+    ahead = (rivals > own) | ((rivals == own) & examples.wins_ties)
+    ranks = 1 + np.count_nonzero(ahead, axis=1)
+    shown = ranks <= DEPTH
+    metrics = np.zeros((len(scores), 2))
+    np.maximum.at(metrics[:, 0], examples.rows[shown], 1 / ranks[shown])
+    np.add.at(metrics[:, 1], examples.rows[shown], examples.grades[shown] / np.log2(1 + ranks[shown]))
+    metrics[:, 1] /= examples.ideals
     return metrics
 
 
-def _discounted(grades: Floats) -> float:
+def _ideal(query: JudgedQuery) -> float:
+    grades = sorted((grade for grade in query.grades.values() if grade > 0), reverse=True)[:DEPTH]
     return float((grades / np.log2(np.arange(2, len(grades) + 2))).sum())
