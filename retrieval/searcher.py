@@ -1,21 +1,19 @@
 """Searches one index version of a collection, with what came after it, and shows what it found."""
 
 import math
-import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.embeddings import embeddings_of
-from retrieval.errors import ModelNotFound, TwinspireError
+from retrieval.alike import AlikeAnswer, regular_queries
+from retrieval.errors import TwinspireError
 from retrieval.exact_index import SCORE_DECIMALS, holds
 from retrieval.filters import Filter
-from retrieval.fresh_vectors import FreshVectors
+from retrieval.fresh_reader import FreshReader
 from retrieval.fusion import MIN_DEPTH, LearnedFusion
 from retrieval.hits import Candidates, choose_hits, needs_more, show
 from retrieval.hybrid import fuse_sides, gather_sides
@@ -47,10 +45,6 @@ def make_searcher(ws: Workspace, collection: str, opened: OpenIndex) -> "Searche
         return Searcher(ws, collection, opened)
     made: Searcher = redis_module("searcher").make_redis_searcher(ws, collection, opened)
     return made
-
-
-# As many segments are looked at within a search for vectors that other processes stored.
-NEWEST = 1024
 
 
 @dataclass(slots=True)
@@ -86,14 +80,12 @@ class Searcher:
         self.manifest = opened.manifest
         self.index = opened.index
         self._ws = ws
-        self._fresh = FreshVectors(opened.manifest.dims)
+        self._fresh_reader = FreshReader(ws, collection, opened.manifest)
+        self._fresh = self._fresh_reader.vectors
         self._cache = RowCache(ws, collection)
         self._owners = Kept(self._read_owners, None)
         self._segments: Kept[Sequence[int]] = Kept(self._read_segments, ())
         self._lexical = LexicalSource(ws, collection)
-        self._reading = threading.Lock()
-        self._read_to = opened.manifest.built_key  # the highest segment that `_read_newest` has met
-        self._unencoded = np.empty(0, dtype=np.int64)  # those without a vector when it did
         self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
         self.refresh()
 
@@ -104,42 +96,11 @@ class Searcher:
 
     def refresh(self) -> int:
         """Pick up what was encoded, replaced or deleted since the index was built; return `fresh_count`."""
-        held = self._fresh.snapshot().keys  # before the read: what is added after it is not judged by it
-        rows = self._ws.fetch(
-            "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
-            " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
-            " WHERE segments.collection = (SELECT rowid FROM collections WHERE name = ?)"
-            " AND segments.rowid > ?",
-            (self.manifest.fingerprint, self.collection, self.manifest.built_key),
-        )
-        alive = np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))
-        self._fresh.drop(np.setdiff1d(held, alive))
-        new = np.setdiff1d(alive, self._fresh.snapshot().keys)
-        if len(new):
-            self._fresh.add(*embeddings_of(self._ws, self.manifest.fingerprint, new))
-        return self.fresh_count
+        return self._fresh_reader.refresh()
 
     def _read_newest(self) -> None:
-        """Pick up what other processes encoded just now: what they acknowledged, the next search finds.
-
-        Bounded, for it runs within a search: what is not among the newest waits for `refresh`.
-        """
-        with self._reading:
-            rows = self._ws.fetch(
-                "SELECT rowid FROM segments WHERE collection = (SELECT rowid FROM collections WHERE name = ?)"
-                " AND rowid > ? ORDER BY rowid DESC LIMIT ?",
-                (self.collection, self._read_to, NEWEST),
-            )
-            new = np.fromiter((key for (key,) in reversed(rows)), dtype=np.int64, count=len(rows))
-            wanted = np.concatenate([self._unencoded, new])[-NEWEST:]
-            if not len(wanted):
-                return
-            self._unencoded = wanted
-            with suppress(ModelNotFound):  # nobody has stored a vector of this encoder yet
-                keys, vectors = embeddings_of(self._ws, self.manifest.fingerprint, wanted)
-                self._fresh.add(keys, vectors)
-                self._unencoded = np.setdiff1d(wanted, keys)
-            self._read_to = max(self._read_to, int(wanted[-1]))
+        """Pick up what other processes encoded just now."""
+        self._fresh_reader.read_newest()
 
     def add_fresh(self, keys: Keys, vectors: Vectors) -> None:
         """Make vectors searchable that were just stored, without reading them back."""
@@ -212,13 +173,50 @@ class Searcher:
                 outcomes.append(fault)
         self._find(tasks)
         searched = time.perf_counter()
+        for task, result in zip(tasks, self._results(tasks, started, searched), strict=True):
+            outcomes[task.place] = result
+        return outcomes
+
+    def search_alike(self, vectors: Vectors, limit: int, params: SearchParams) -> AlikeAnswer:
+        """Answer queries that differ only in their vector, and ask for nothing but items and scores.
+
+        Args:
+            vectors: unit rows, shape (n, dims).
+            limit: hits for each query, 1 to 1000.
+            params: how hard to look; without oversampling, and partial answers are not allowed.
+
+        Raises:
+            DimensionMismatch, NonFiniteVector: if the vectors are none for this index.
+            BackendUnavailable: if the index or the database does not answer.
+        """
+        started = time.perf_counter()
+        if self._cache.refresh():
+            self._read_newest()
+        fetch = limit + SPARE
+        nearest = self._nearest(vectors, fetch, None, params)
+        scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
+        searched = time.perf_counter()
+        regular, kept = regular_queries(nearest, scores, limit, self._cache.rows)
+        places = sorted(set(range(len(vectors))).difference(regular))
+        tasks = [
+            _Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, _NOTHING_YET)
+            for at in places
+        ]
+        _fill_in(tasks, nearest, scores, places)
+        others = dict(zip(places, self._results(tasks, started, searched), strict=True))
+        search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
+        return AlikeAnswer(regular, kept, scores[regular, :limit], others, search_ms, fetch_ms)
+
+    def _results(self, tasks: Sequence[_Task], started: float, searched: float) -> list[SearchResult]:
+        """Show what was found; the times are those of `time.perf_counter`."""
         answers = self._show(tasks)
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
+        results = []
         for task, (rows, scores, details) in zip(tasks, answers, strict=True):
             kind = ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE
             partial = task.candidates.partial
-            outcomes[task.place] = SearchResult(rows, scores, kind, search_ms, fetch_ms, partial, details)
-        return outcomes
+            results.append(SearchResult(rows, scores, kind, search_ms, fetch_ms, partial, details))
+        return results
 
     def _find(self, tasks: Sequence[_Task]) -> None:
         """Fill in the candidates, by one search of the index for all queries that may share it."""
@@ -238,16 +236,7 @@ class Searcher:
         vectors = np.stack([task.query.vector for task in tasks])
         nearest = self._nearest(vectors, fetch, filter, params)
         scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
-        tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
-        there = np.count_nonzero(nearest.keys != NO_KEY, axis=1).tolist()
-        rows = zip(tasks, nearest.keys.tolist(), scores.tolist(), there, tied, strict=True)
-        for task, row_keys, row_scores, found, is_tied in rows:
-            fetch = task.fetch
-            if found < len(row_keys) or fetch < len(row_keys):
-                row_keys, row_scores = row_keys[: min(found, fetch)], row_scores[: min(found, fetch)]
-            task.candidates = Candidates(
-                row_keys, row_scores, found < fetch, nearest.plan, is_tied, partial=nearest.partial
-            )
+        _fill_in(tasks, nearest, scores, range(len(tasks)))
 
     def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
         depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
@@ -357,6 +346,24 @@ class Searcher:
             self._find(again)
             waiting = again
         return [shown[task.place] for task in tasks]
+
+
+def _fill_in(
+    tasks: Sequence[_Task], nearest: Neighbors, scores: NDArray[np.float64], places: Sequence[int]
+) -> None:
+    """Give each task the candidates that lie at its place."""
+    keys, scores = nearest.keys[places], scores[places]
+    tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
+    there = np.count_nonzero(keys != NO_KEY, axis=1).tolist()
+    for task, row_keys, row_scores, found, is_tied in zip(
+        tasks, keys.tolist(), scores.tolist(), there, tied, strict=True
+    ):
+        fetch = task.fetch
+        if found < len(row_keys) or fetch < len(row_keys):
+            row_keys, row_scores = row_keys[: min(found, fetch)], row_scores[: min(found, fetch)]
+        task.candidates = Candidates(
+            row_keys, row_scores, found < fetch, nearest.plan, is_tied, partial=nearest.partial
+        )
 
 
 def _first_fetch(query: VectorQuery) -> int:
