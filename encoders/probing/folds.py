@@ -1,0 +1,48 @@
+"""Splitting rows into folds by group: no recording, or work, is both learned from and asked about."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.errors import InvalidInput
+
+FOLDS = 5
+SEED = 42
+
+Rows: TypeAlias = NDArray[np.int64]
+Fold: TypeAlias = tuple[Rows, Rows]  # those to learn from, those to ask about
+
+
+def number_groups(names: Sequence[str]) -> Rows:
+    """Number groups by their names' order, so that the order of the rows changes no fold.
+
+    >>> number_groups(["b", "a", "b"]).tolist()
+    [1, 0, 1]
+    """
+    return np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+
+
+def folds_of(groups: Rows, *, folds: int = FOLDS, seed: int = SEED) -> list[Fold]:
+    """Split by group, in folds of as many groups each.
+
+    The groups are shuffled as scikit-learn's `KFold(folds, shuffle=True, random_state=seed)` shuffles.
+
+    Args:
+        groups: the group's number of each row, shape (n,).
+        folds: how many.
+        seed: of the shuffle.
+
+    Raises:
+        InvalidInput: if there are fewer groups than folds.
+    """
+    names = np.unique(groups)
+    if len(names) < folds:
+        raise InvalidInput(
+            f"probing splits by group into {folds} folds: expected {folds} groups at least, got {len(names)}"
+        )
+    order = np.arange(len(names))
+    np.random.RandomState(seed).shuffle(order)
+    asked = [np.isin(groups, names[np.sort(part)]) for part in np.array_split(order, folds)]
+    return [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in asked]
