@@ -12,6 +12,7 @@ from retrieval.errors import IncompatibleModel
 # only when it is needed: most of them import torch.
 LOADERS: Mapping[str, str] = {
     "two_tower": "encoders.two_tower.loading",
+    "audio_layers": "encoders.audio.layers",
 }
 
 

@@ -1,7 +1,7 @@
 """Encoding within the memory that there is: a batch that does not fit is halved."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from retrieval.errors import Exhausted
 from retrieval.failpoints import failpoint
 
 Encode: TypeAlias = Callable[[Sequence[Content]], NDArray[np.float32]]
+Input = TypeVar("Input")
 
 RETRY_AFTER_S = 1.0
+MEMORY_SHARE = 0.25  # of what is free may be taken by one batch: others compute too, and estimates err
 
 
 class EncoderOutOfMemory(Exhausted):
@@ -40,18 +42,56 @@ def encode_within_memory(encode: Encode, contents: Sequence[Content]) -> NDArray
     Raises:
         EncoderOutOfMemory: if a single content does not fit.
     """
-    try:
+
+    def tried(contents: Sequence[Content]) -> NDArray[np.float32]:
         failpoint("encode")
         return encode(contents)
+
+    return halved(tried, contents)
+
+
+def halved(
+    compute: Callable[[Sequence[Input]], NDArray[np.float32]], inputs: Sequence[Input]
+) -> NDArray[np.float32]:
+    """Compute rows of inputs together, or in halves of halves if the memory does not suffice.
+
+    Raises:
+        EncoderOutOfMemory: if a single input does not fit.
+    """
+    try:
+        return compute(inputs)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        if len(contents) == 1:
+        if len(inputs) == 1:
             raise EncoderOutOfMemory from error
-    half = len(contents) // 2  # tried only here, where the failed attempt holds no memory any more
-    return np.concatenate(
-        [encode_within_memory(encode, contents[:half]), encode_within_memory(encode, contents[half:])]
-    )
+    half = len(inputs) // 2  # tried only here, where the failed attempt holds no memory any more
+    return np.concatenate([halved(compute, inputs[:half]), halved(compute, inputs[half:])])
+
+
+def in_batches(
+    compute: Callable[[Sequence[Input]], NDArray[np.float32]],
+    inputs: Sequence[Input],
+    *,
+    bytes_each: int,
+    most: int,
+) -> NDArray[np.float32]:
+    """Compute rows of inputs in batches that fit into the memory that is free.
+
+    Args:
+        compute: takes some of them, gives a row for each.
+        inputs: at least one.
+        bytes_each: what one of them takes while it is computed, about.
+        most: more than these together are not faster.
+
+    Raises:
+        EncoderOutOfMemory: if a single input does not fit.
+    """
+    from encoders.device import free_memory
+
+    size = max(1, min(most, int(free_memory() * MEMORY_SHARE) // max(1, bytes_each)))
+    parts = [halved(compute, inputs[start : start + size]) for start in range(0, len(inputs), size)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

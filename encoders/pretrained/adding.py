@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, str] = {
     "xclip": "encoders.video.xclip",
     "clap": "encoders.audio.clap",
     "hubert": "encoders.audio.layers",
+    "mert_model": "encoders.audio.layers",
     "wav2vec2": "encoders.audio.layers",
     "whisper": "encoders.audio.layers",
 }
