@@ -1,0 +1,165 @@
+"""A decoding process as its parent sees it: started, asked, and ended."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoders.media.limits import MediaLimits
+from encoders.media.wire import LENGTH, MAX_HEADER_BYTES, frame_head
+
+# -I: nothing from the environment or the working folder; -S: the parent's folders are told instead.
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from encoders.media.child import main; main()"
+)
+_OURS = str(Path(__file__).resolve().parents[2])
+# One thread and one heap each: there are as many processes as shall work at a time.
+_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+_KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ, which only Linux has
+
+
+class ChildDied(Exception):
+    """The process ended, or was ended, before it answered."""
+
+
+class ChildProcess:
+    """One decoding process. It is asked one thing at a time; `end` ends it."""
+
+    def __init__(self, limits: MediaLimits) -> None:
+        paths = [_OURS, *(os.path.abspath(path) for path in sys.path)]
+        self._timeout_s = limits.timeout_s
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _START, json.dumps(asdict(limits)), json.dumps(paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env=_ENVIRONMENT | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+            process_group=0,  # Ctrl-C is for the parent to handle
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
+        for pipe in (self._requests, self._answers):
+            os.set_blocking(pipe, False)
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
+        self.answered = 0
+        self._finalizer = weakref.finalize(self, _end, self._process)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """End it now."""
+        self._finalizer()
+
+    def ask(
+        self, request: dict[str, Any], media: bytes | memoryview, max_bytes: int
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        """Send a request and wait for the answer.
+
+        Args:
+            request: the header.
+            media: the bytes that go with it.
+            max_bytes: the most that the answer may hold.
+
+        Returns:
+            The answer's header and bytes.
+
+        Raises:
+            ChildDied: if the process ended, did not answer in time, or answered nonsense; it is ended.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        try:
+            body = memoryview(media).cast("B")
+            self._write(memoryview(frame_head(request | {"size": len(body)})), deadline)
+            self._write(body, deadline)
+            answer = self._read_answer(max_bytes, deadline)
+        except BaseException as error:
+            death = self._death(error)
+            self.end()
+            if death is None:
+                raise
+            raise ChildDied(death) from None
+        self.answered += 1
+        return answer
+
+    def _read_answer(self, max_bytes: int, deadline: float) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline).tobytes())
+        if length > MAX_HEADER_BYTES:
+            raise ValueError("a long header")
+        header = json.loads(self._read(length, deadline).tobytes())
+        size = header["size"]
+        if not isinstance(size, int) or not 0 <= size <= max_bytes:
+            raise ValueError("an answer of another size")
+        return header, self._read(size, deadline)
+
+    def _read(self, size: int, deadline: float) -> NDArray[np.uint8]:
+        buffer = np.empty(size, dtype=np.uint8)
+        rest = buffer.data
+        while rest:
+            _wait(self._answers, select.POLLIN, deadline)
+            try:
+                got = os.readv(self._answers, [rest])
+            except BlockingIOError:
+                continue
+            if got == 0:
+                raise EOFError
+            rest = rest[got:]
+        return buffer
+
+    def _write(self, rest: memoryview, deadline: float) -> None:
+        while rest:
+            _wait(self._requests, select.POLLOUT, deadline)
+            try:
+                rest = rest[os.write(self._requests, rest[:_PIPE_BYTES]) :]
+            except BlockingIOError:
+                continue
+
+    def _death(self, error: BaseException) -> str | None:
+        """Say what became of the process; None if that is not why there is no answer."""
+        if isinstance(error, TimeoutError):
+            return f"decoding took longer than {self._timeout_s:g} s"
+        if isinstance(error, ValueError | KeyError | TypeError):  # JSON errors too
+            return "decoding gave nonsense"
+        if not isinstance(error, EOFError | BrokenPipeError):
+            return None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(1.0)
+            if code == -signal.SIGXCPU:
+                return "decoding took more processor time than one file may take"
+        return "decoding it ended the process that decodes"
+
+
+def _wait(pipe: int, event: int, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(pipe, event)
+    left_s = deadline - time.monotonic()
+    if left_s <= 0 or not poll.poll(left_s * 1000):
+        raise TimeoutError
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(OSError):
+                pipe.close()
