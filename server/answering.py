@@ -27,6 +27,7 @@ from retrieval.search import ScoreKind, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.calls import unexpected
+from server.prepared import PreparedEncoder
 from server.translation.answers import AnswerWriter, Origin, timing_to
 from server.translation.queries import Part, Plan
 from server.translation.vectors import check_dims, unit_vector
@@ -121,16 +122,21 @@ class Answerer:
 
     def _encode(self, tasks: Sequence[Task]) -> None:
         assert self.encoder is not None
-        contents: list[Content] = []
-        owners: list[tuple[Task, int]] = []
-        for task in tasks:
-            for at, part in enumerate(task.plan.parts):
-                if part.content is not None:
-                    contents.append(part.content)
-                    owners.append((task, at))
+        owners = [
+            (task, at, part.content)
+            for task in tasks
+            for at, part in enumerate(task.plan.parts)
+            if part.content is not None
+        ]
+        contents = [content for _, _, content in owners]
+        if isinstance(self.encoder, PreparedEncoder):
+            owners = _decoded(owners, self.encoder.prepare(contents))
+            contents = [content for _, _, content in owners]
+            if not contents:
+                return
         vectors = encode_within_memory(self.encoder.encode_queries, contents)
         cut = self.encoder.truncates(contents)
-        for (task, at), vector, truncated in zip(owners, vectors, cut, strict=True):
+        for (task, at, _), vector, truncated in zip(owners, vectors, cut, strict=True):
             task.vectors[at] = vector
             task.truncated = task.truncated or truncated
 
@@ -220,6 +226,20 @@ class ItemNotEncoded(FailedPrecondition):
 
     def __init__(self, field: str, id: str) -> None:
         super().__init__(f"{field}: item {id!r} has no vector of the live encoder yet: index the collection")
+
+
+def _decoded(
+    owners: Sequence[tuple[Task, int, Content]], prepared: Sequence[Content | TwinspireError]
+) -> list[tuple[Task, int, Content]]:
+    """Keep what was decoded; a task with something that was not gets its error."""
+    for (task, _, _), outcome in zip(owners, prepared, strict=True):
+        if isinstance(outcome, TwinspireError):
+            task.error = outcome
+    return [
+        (task, at, outcome)
+        for (task, at, _), outcome in zip(owners, prepared, strict=True)
+        if task.error is None and isinstance(outcome, Content)
+    ]
 
 
 def check_content(encoder: Encoder | None, content: Content, field: str) -> None:

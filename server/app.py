@@ -183,6 +183,7 @@ class Server:
                 await watcher
         await self.live.close()
         await asyncio.to_thread(self._workers.close)
+        await asyncio.to_thread(self._encoders.close)
         if self._metrics_server is not None:
             await asyncio.to_thread(self._metrics_server.shutdown)
             self._metrics_server.server_close()

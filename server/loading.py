@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.encoder import Encoder
+from encoders.encoder import Encoder, MediaEncoder
 from encoders.memory import encode_within_memory
 from retrieval.backend_errors import BackendFault
 from retrieval.content import Content, Modality
@@ -32,12 +32,14 @@ from retrieval.searcher import Searcher, make_searcher
 from retrieval.workspace import Workspace
 from server.answering import Answerer
 from server.logs import log
+from server.prepared import MediaFiles, PreparedEncoder
 from server.translation.answers import Origin
 
 LoadEncoder: TypeAlias = Callable[[Path], Encoder]
 
 _WARM_UPS = 3
 _WARM_UP_WORDS = 10  # of a question
+_DECODE_S = 0.005  # what decoding and encoding a file takes at least
 
 
 def load_encoder_lazily(folder: Path) -> Encoder:
@@ -53,7 +55,12 @@ class Encoders:
     def __init__(self, ws: Workspace, load: LoadEncoder = load_encoder_lazily) -> None:
         self._ws = ws
         self._load = load
+        self._files = MediaFiles(ws)
         self._loaded: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
+
+    def close(self) -> None:
+        """End what decodes files for them."""
+        self._files.close()
 
     def by_fingerprint(self, fingerprint: str) -> Encoder | None:
         """Return the encoder of a fingerprint; None if no such model is registered.
@@ -85,6 +92,8 @@ class Encoders:
         encoder = self._load(model.folder)
         if encoder.card.fingerprint != model.fingerprint:
             raise EncoderIndexMismatch(model.fingerprint, encoder.card.fingerprint)
+        if isinstance(encoder, MediaEncoder):
+            encoder = PreparedEncoder(encoder, self._files)
         self._loaded[model.fingerprint] = encoder
         return encoder
 
@@ -152,6 +161,8 @@ class Loader:
         answerer = Answerer(self._ws, collection, origin, searcher, encoder, manifest.dims)
         loaded = LoadedVersion(collection, opened, encoder, searcher, answerer, encode_s=0.0)
         self._warm(loaded)
+        if isinstance(encoder, PreparedEncoder):
+            loaded.encode_s = max(loaded.encode_s, _DECODE_S)
         return loaded
 
     def _warm(self, loaded: LoadedVersion) -> None:

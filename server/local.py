@@ -19,7 +19,8 @@ class LocalSearch:
     def __init__(self, ws: Workspace, *, load_encoder: LoadEncoder = load_encoder_lazily) -> None:
         """Take an open workspace; versions are loaded when they are first asked for."""
         self._ws = ws
-        self._loader = Loader(ws, Encoders(ws, load_encoder))
+        self._encoders = Encoders(ws, load_encoder)
+        self._loader = Loader(ws, self._encoders)
         self._loaded: dict[tuple[str, str], LoadedVersion] = {}
 
     def search(self, request: search_pb2.SearchRequest) -> search_pb2.SearchResponse:
@@ -56,6 +57,7 @@ class LocalSearch:
         """Release all loaded versions."""
         while self._loaded:
             self._loaded.popitem()[1].close()
+        self._encoders.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,7 @@
 """Search requests: from protobuf to what the pipeline answers."""
 
 import math
+import mimetypes
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -8,11 +9,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.media.sniffing import HEAD_BYTES, sniff
 from protos.twinspire.v1 import content_pb2
 from protos.twinspire.v1 import search_pb2 as pb
 from retrieval.content import Content, Modality
-from retrieval.errors import EmptyQuery, InvalidInput, InvalidLimit, Unimplemented, UriNotAllowed
-from retrieval.item_checks import check_id
+from retrieval.errors import EmptyQuery, InvalidInput, InvalidLimit, MediaUnreadable, Unimplemented
+from retrieval.item_checks import MAX_URI_BYTES, check_id, check_text
 from retrieval.items import MAX_TEXT_BYTES
 from retrieval.search import (
     DEFAULT_LIMIT,
@@ -64,7 +66,6 @@ def plan_from(request: pb.SearchRequest) -> Plan:
     Raises:
         InvalidInput: if it can never be answered; the error names the field.
         Unimplemented: if it asks for what this version does not do.
-        UriNotAllowed: if a media uri lies outside the allowed roots.
     """
     if request.calibrate:
         raise Unimplemented("calibrate: this version has no calibrated detectors")
@@ -145,17 +146,18 @@ def text_content(text: str, field: str) -> Content:
 
 
 def media_content(media: content_pb2.Media, modality: Modality, field: str) -> Content:
-    """Check a media file that is to be encoded.
+    """Check a media file that is to be encoded: its bytes, or a uri, which is resolved when it is decoded.
 
     Raises:
         EmptyQuery: if it is empty.
-        UriNotAllowed: if it is a uri: this version has no allowed roots.
+        InvalidInput: if the uri is too long.
     """
     if media.uri:
-        raise UriNotAllowed(f"{field}.uri: no folder is open to uris, send the content")
+        check_text(media.uri, MAX_URI_BYTES, f"{field}.uri")
+        return Content(modality, uri=media.uri, mime_type=media.mime_type)
     if not media.content:
         raise EmptyQuery(f"{field}.content: expected the bytes of a file, got none", field=field)
-    return Content(modality=modality, media=media.content, mime_type=media.mime_type)
+    return Content(modality, media=media.content, mime_type=media.mime_type)
 
 
 def _examples(examples: pb.ExampleQuery) -> tuple[Part, ...]:
@@ -202,10 +204,25 @@ def _example(example: pb.Example, field: str, weight: float) -> Part:
     if kind == "vector":
         return Part(field, vector=vector_from(example.vector, f"{field}.vector"), weight=weight)
     if kind == "media":
-        return Part(
-            field, content=media_content(example.media, Modality.IMAGE, f"{field}.media"), weight=weight
-        )
+        modality = _modality(example.media, f"{field}.media")
+        return Part(field, content=media_content(example.media, modality, f"{field}.media"), weight=weight)
     raise EmptyQuery(f"{field}: expected an item id, a text, a vector or media; got none", field=field)
+
+
+def _modality(media: content_pb2.Media, field: str) -> Modality:
+    """Tell what an example is: by its mime type, else by its bytes, or by the ending of its uri."""
+    mime_type = media.mime_type
+    if not mime_type and media.content:
+        kind = sniff(media.content[:HEAD_BYTES])
+        mime_type = kind.mime_type if kind else ""
+    elif not mime_type:
+        mime_type = mimetypes.guess_type(media.uri)[0] or ""
+    try:
+        return _MEDIA[mime_type.partition("/")[0]]
+    except KeyError:
+        raise MediaUnreadable(
+            f"{field}: expected a picture, a sound or a video; say which by its mime_type"
+        ) from None
 
 
 def _fusion(query: pb.HybridQuery) -> Fusion:
