@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from xml.etree import ElementTree
 
 from retrieval.errors import UnreadableSource
@@ -18,7 +19,7 @@ SEMITONES = {"c": 0, "d": 2, "e": 4, "f": 5, "g": 7, "a": 9, "b": 11}
 _COMPOUND_FROM = 6  # 6/8, 9/8, 12/8: three notes a beat
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """One sounding note."""
 
@@ -75,10 +76,8 @@ def _musicxml(content: bytes) -> Score:
     if not parts:
         raise ValueError("no parts")
     # Bars of different parts are laid over each other, so one that is written too short shifts nothing.
-    lengths = [
-        max(part[bar][1] for part in parts if bar < len(part)) for bar in range(max(map(len, parts)))
-    ]
-    starts = [sum(lengths[:bar], Fraction(0)) for bar in range(len(lengths))]
+    lengths = [max(part[bar][1] for part in parts if bar < len(part)) for bar in range(max(map(len, parts)))]
+    starts = [*accumulate(lengths, initial=Fraction(0))]
     notes: list[Note] = []
     for part in parts:
         placed = [
@@ -88,9 +87,11 @@ def _musicxml(content: bytes) -> Score:
         ]
         notes += _joined(placed)
     beats, unit = root.find(".//time/beats"), root.find(".//time/beat-type")
-    signature = (beats.text or "4", unit.text or "4") if beats is not None and unit is not None else ("4", "4")
+    signature = (
+        (beats.text or "4", unit.text or "4") if beats is not None and unit is not None else ("4", "4")
+    )
     counted = sum(int(number) for number in signature[0].split("+"))
-    return Score(tuple(sorted(notes)), _beat(counted, int(signature[1])))
+    return Score(_by_onset(notes), _beat(counted, int(signature[1])))
 
 
 def _part(part: ElementTree.Element) -> Iterator[tuple[list[tuple[Note, bool]], Fraction]]:
@@ -123,6 +124,10 @@ def _pitch(element: ElementTree.Element) -> int | None:
         return None
     octave, alter = int(element.findtext("pitch/octave") or 4), element.findtext("pitch/alter") or "0"
     return 12 * (octave + 1) + SEMITONES[step.lower()] + round(float(alter))
+
+
+def _by_onset(notes: list[Note]) -> tuple[Note, ...]:
+    return tuple(sorted(notes, key=lambda note: (note.onset, note.pitch)))
 
 
 def _joined(notes: list[tuple[Note, bool]]) -> list[Note]:
@@ -162,7 +167,7 @@ def _kern(text: str) -> Score:
                 ends[spine] = now + _kern_cell(cell, now, notes[spine])
         now = min((end for end in ends if end > now), default=now)
     joined = [note for spine in notes for note in _joined(spine)]
-    return Score(tuple(sorted(joined)), beat)
+    return Score(_by_onset(joined), beat)
 
 
 def _kern_cell(cell: str, now: Fraction, notes: list[tuple[Note, bool]]) -> Fraction:
