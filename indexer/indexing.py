@@ -33,6 +33,7 @@ from retrieval.manifest import Manifest
 from retrieval.publishing import live_version
 from retrieval.registry import ModelRow, find_model, start_job
 from retrieval.segments import drop_superseded_segments, pending_segments, split_long_items
+from retrieval.windows import window_media
 from retrieval.workspace import Workspace
 
 JOB_KIND = "index"
@@ -53,6 +54,7 @@ class IndexReport:
     fusion: Mapping[str, Any]
     promoted: bool = False  # whether this version is the live one now
     not_served: int = 0  # items whose modality the encoder does not take
+    set_aside: int = 0  # segments that could not be read, in this run
     pruned: tuple[str, ...] = ()  # old versions that were deleted
     seconds: Mapping[str, float] = field(default_factory=dict)  # by stage; "encoder" and "faiss" are not ours
 
@@ -69,6 +71,7 @@ class _Build:
     recall_target: float
     tell: OnProgress
     seen_live: str  # the live version when the job began; "" = none
+    set_aside: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -101,6 +104,7 @@ def index_collection(
     backend: str = "faiss",
     overrides: Mapping[str, Any] | None = None,
     recall_target: float = 0.95,
+    windows_s: float | None = None,
     promote: bool = True,
     keep: int = KEPT_VERSIONS,
     on_progress: OnProgress = ignore_progress,
@@ -118,9 +122,11 @@ def index_collection(
         backend: "faiss", "exact" or "redis".
         overrides: index parameters by name; the others are chosen by size.
         recall_target: recall@10 of exact search that the index is tuned to.
+        windows_s: cut long sounds and videos into windows of so many seconds, beside the whole; 0 takes
+            the windows away, None leaves them as they are.
         promote: make the version live; else it is only published.
         keep: this many of the newest versions stay.
-        on_progress: told of the stages "check", "split", "encode", "build", "fuse" and "publish".
+        on_progress: told of the stages "check", "split", "extract", "encode", "build", "fuse", "publish".
 
     Raises:
         CollectionNotFound: if there is no such collection.
@@ -150,6 +156,8 @@ def index_collection(
     spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
     job = start_job(ws, JOB_KIND, collection, spec)
     try:
+        if windows_s is not None:
+            window_media(ws, collection, windows_s)
         report = _unchanged(build) or _build(build)
         if promote:
             with build.stage("publish"):
@@ -165,6 +173,7 @@ def index_collection(
         promoted=live_version(ws, collection) == report.version,
         pruned=tuple(pruned),
         not_served=_not_served(build),
+        set_aside=build.set_aside,
         seconds=build.seconds,
     )
 
@@ -238,6 +247,7 @@ def _encode(build: _Build) -> tuple[Encoder, int, int]:
         up_to_key = sequence(ws, collection)
         encoded = encode_pending(ws, collection, encoder, up_to_key=up_to_key, on_progress=build.tell)
     build.add_seconds("encoder", encoded.encoder_s)
+    build.set_aside = encoded.set_aside
     return encoder, up_to_key, encoded.segments
 
 

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from retrieval.media_roots import SCHEME
 from retrieval.search import ScoreKind
 from twinspire.results import Hit, SearchResult
 
@@ -68,9 +69,11 @@ def show_result(
 
 def _snippet(hit: Hit, console: Console) -> str:
     text = hit.text
-    if hit.span is not None:
+    if hit.span is not None and hit.uri.startswith(SCHEME):
+        text = f"{hit.span[0]:.1f} to {hit.span[1]:.1f} s  {text}"
+    elif hit.span is not None:
         text = text[int(hit.span[0]) : int(hit.span[1])]
-    text = " ".join((text or hit.uri).split())
+    text = " ".join((text or hit.uri.rpartition("/")[2]).split())
     longest = SNIPPET_CHARACTERS if console.is_terminal else PIPED_SNIPPET_CHARACTERS
     return text if len(text) <= longest else text[: longest - 1] + "…"
 

@@ -1,5 +1,6 @@
 """From the client's values to protobuf messages."""
 
+import mimetypes
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 
 from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
-from retrieval.errors import InvalidFilter, InvalidInput, InvalidItem
+from retrieval.errors import InvalidFilter, InvalidInput, InvalidItem, UnreadableSource
 from retrieval.filters import Condition, Exists, Filter, HasId, Match, Range, Scalar
 from retrieval.search import LinearFusion, RrfFusion
-from twinspire.queries import Example, SearchQuery, Vector
+from twinspire.queries import Example, MediaFile, SearchQuery, Vector
 from twinspire.results import Item
 
 LARGEST_EXACT_INTEGER = 2**53  # protobuf's Struct holds numbers as doubles
@@ -57,6 +58,12 @@ def search_message(collection: str, query: SearchQuery) -> search_pb2.SearchRequ
 
 
 def _query_message(query: SearchQuery) -> search_pb2.Query:
+    if query.image is not None:
+        return search_pb2.Query(image=media_message(query.image))
+    if query.audio is not None:
+        return search_pb2.Query(audio=media_message(query.audio))
+    if query.video is not None:
+        return search_pb2.Query(video=media_message(query.video))
     if query.vector is not None:
         return search_pb2.Query(vector=vector_message(query.vector))
     if query.item_id is not None:
@@ -90,7 +97,26 @@ def _example_message(example: str | Example) -> search_pb2.Example:
         return search_pb2.Example(item_id=example.item_id, weight=example.weight)
     if example.vector is not None:
         return search_pb2.Example(vector=vector_message(example.vector), weight=example.weight)
+    if example.media is not None:
+        return search_pb2.Example(media=media_message(example.media), weight=example.weight)
     return search_pb2.Example(text=example.text or "", weight=example.weight)
+
+
+def media_message(media: MediaFile) -> content_pb2.Media:
+    """Take a file's bytes, or name one that lies at the server.
+
+    Raises:
+        UnreadableSource: if the file cannot be read.
+    """
+    if isinstance(media, str):
+        return content_pb2.Media(uri=media)
+    if isinstance(media, bytes):
+        return content_pb2.Media(content=media)
+    try:
+        content = media.read_bytes()
+    except OSError as error:
+        raise UnreadableSource(f"{media.name}: {error.strerror or 'it cannot be read'}") from error
+    return content_pb2.Media(content=content, mime_type=mimetypes.guess_type(media.name)[0] or "")
 
 
 def vector_message(vector: Vector) -> content_pb2.DenseVector:

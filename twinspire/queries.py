@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias, TypedDict
 
 import numpy as np
@@ -12,28 +13,36 @@ from retrieval.filters import Filter
 from retrieval.search import Diversity, Fusion
 
 Vector: TypeAlias = Sequence[float] | NDArray[np.float32] | NDArray[np.float64]
+MediaFile: TypeAlias = bytes | Path | str
+"""A picture, sound or video: its bytes, a file here, or the uri `media://ROOT/PATH` of one at the server."""
+
+QUERY_KINDS = ("text", "image", "audio", "video", "vector", "item_id", "positives")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """Something to be near to, or far from: exactly one of an item's id, a text and a vector."""
+    """Something to be near to, or far from: exactly one of an item's id, a text, a vector and a file."""
 
     item_id: str | None = None
     text: str | None = None
     vector: Vector | None = None
+    media: MediaFile | None = None  # the server tells by the bytes whether it shows, sounds or moves
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        given = [kind for kind in (self.item_id, self.text, self.vector) if kind is not None]
-        if len(given) != 1:
+        given = sum(kind is not None for kind in (self.item_id, self.text, self.vector, self.media))
+        if given != 1:
             raise InvalidInput(
-                f"an example is one of item_id, text and vector; got {len(given)} of them", field="examples"
+                f"an example is one of item_id, text, vector and media; got {given} of them", field="examples"
             )
 
 
 class SearchOptions(TypedDict, total=False):
     """The keyword arguments of `Client.search`: the fields of `SearchQuery`, which explains them."""
 
+    image: MediaFile | None
+    audio: MediaFile | None
+    video: MediaFile | None
     vector: Vector | None
     item_id: str | None
     positives: Sequence[str | Example]
@@ -56,9 +65,12 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchQuery:
-    """One search: exactly one of text, vector, item_id and positives says what is looked for."""
+    """One search: exactly one of QUERY_KINDS says what is looked for."""
 
     text: str | None = None
+    image: MediaFile | None = None
+    audio: MediaFile | None = None
+    video: MediaFile | None = None
     vector: Vector | None = None
     item_id: str | None = None  # more like this item
     positives: Sequence[str | Example] = ()  # near these; a plain string is an item's id
@@ -79,19 +91,15 @@ class SearchQuery:
     explain: bool = False
 
     def __post_init__(self) -> None:
+        values = {kind: getattr(self, kind) for kind in QUERY_KINDS}
         given = [
-            name
-            for name, there in (
-                ("text", self.text is not None),
-                ("vector", self.vector is not None),
-                ("item_id", self.item_id is not None),
-                ("positives", bool(self.positives)),
-            )
-            if there
+            kind
+            for kind, value in values.items()
+            if value is not None and (kind != "positives" or len(value))
         ]
         if len(given) != 1:
             raise InvalidInput(
-                "a search asks by exactly one of text, vector, item_id and positives; "
+                f"a search asks by exactly one of {', '.join(QUERY_KINDS)}; "
                 f"got {' and '.join(given) or 'none'}",
                 field="query",
             )

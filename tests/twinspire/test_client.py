@@ -175,7 +175,7 @@ def test_an_unknown_collection_is_not_found(reader: Client) -> None:
 
 
 def test_asking_by_two_things_is_refused_before_sending(reader: Client) -> None:
-    with pytest.raises(errors.InvalidInput, match="exactly one of text, vector"):
+    with pytest.raises(errors.InvalidInput, match="exactly one of text, image"):
         reader.search(COLLECTION, "red", item_id="blue")
 
 

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
 OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort", "partitions")
 
 
-@click.command("index", epilog=examples("twinspire index demo --encoder tower"))
+def seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Read a length of time such as 5s or 2.5."""
+    try:
+        return None if value is None else float(value.removesuffix("s"))
+    except ValueError:
+        raise click.BadParameter(f"expected seconds such as 5s, got {value!r}") from None
+
+
+@click.command(
+    "index",
+    epilog=examples(
+        "twinspire index demo --encoder tower", "twinspire index music --encoder mert --windows 5s"
+    ),
+)
 @click.argument("collection")
 @click.option("--encoder", required=True, metavar="NAME[@VERSION]", help="The model; its newest version.")
 @click.option(
@@ -24,6 +37,12 @@ OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort", "part
     default="faiss",
     show_default=True,
     help="The index; redis needs an address, see --redis-url.",
+)
+@click.option(
+    "--windows",
+    metavar="SECONDS",
+    callback=seconds,
+    help="Find long sounds and videos by windows of this length too, such as 5s; 0 takes them away.",
 )
 @click.option("--no-promote", is_flag=True, help="Publish the version, but do not make it live.")
 @click.option(
@@ -50,6 +69,7 @@ def index_command(
     backend: str,
     no_promote: bool,
     recall_target: float,
+    windows: float | None,
     as_json: bool,
     **parameters: Any,
 ) -> None:
@@ -66,6 +86,7 @@ def index_command(
             backend=backend,
             overrides=overrides,
             recall_target=recall_target,
+            windows_s=windows,
             promote=not no_promote,
             on_progress=progress,
         )
@@ -97,4 +118,8 @@ def in_words(report: "IndexReport") -> str:
         lines.append(f"hybrid weight of the vectors: {report.fusion['alpha']:.2f}, the rest is BM25's")
     if report.not_served:
         lines.append(f"{report.not_served:,} items are of a kind that the encoder does not take")
+    if report.set_aside:
+        lines.append(
+            f"{report.set_aside:,} could not be read and were set aside: see `twinspire dead-letters`"
+        )
     return "; ".join(lines)

@@ -18,6 +18,7 @@ PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that j
     epilog=examples(
         'twinspire search "who painted the night watch" --collection demo',
         'twinspire search "space" --collection films --filter "year >= 1990 and genre = \'Drama\'" --hybrid',
+        "twinspire search @holiday.jpg --collection pictures",
         "twinspire search --collection demo",
     ),
 )
@@ -51,6 +52,8 @@ def search_command(
 ) -> None:
     """Find the items nearest to TEXT, or to each line of @FILE (@- reads stdin).
 
+    @FILE may be a picture, a sound or a video too, where the collection's encoder takes such.
+
     Without TEXT, on a terminal, it asks at a prompt: a blank line takes a random test query, digits or
     #ID a judged query, anything else is searched. Hits judged relevant are marked.
     """
@@ -59,35 +62,49 @@ def search_command(
     from twinspire.searching import Searching
 
     collection = the_collection(session, server, access, collection)
-    texts = _texts(text)
+    media = _media(text)
+
+    def query(asked: str) -> SearchQuery:
+        return SearchQuery(
+            text=None if item_id or media else asked,
+            image=media.get("image"),
+            audio=media.get("audio"),
+            video=media.get("video"),
+            item_id=item_id,
+            hybrid=hybrid,
+            limit=limit,
+            filter=expression,
+            exact=exact,
+            index_version=index_version,
+            explain=explain,
+        )
+
     with open_engine(session, server, access) as search:
         searching = Searching(
-            session,
-            collection,
-            lambda asked: search(
-                collection,
-                SearchQuery(
-                    text=None if item_id else asked,
-                    item_id=item_id,
-                    hybrid=hybrid,
-                    limit=limit,
-                    filter=expression,
-                    exact=exact,
-                    index_version=index_version,
-                    explain=explain,
-                ),
-            ),
-            as_json=as_json,
+            session, collection, lambda asked: search(collection, query(asked)), as_json=as_json
         )
         if item_id:
             searching.show([f"like {item_id}"], several=False)
-        elif texts is not None:
+        elif media:
+            searching.show([text or ""], several=False)
+        elif (texts := _texts(text)) is not None:
             searching.show(texts, several=(text or "").startswith("@"))
         elif sys.stdin.isatty():
             click.echo(PROMPT_HELP, err=True)
             searching.ask(random.Random())
         else:
             raise click.UsageError("give TEXT, @FILE or --item, or run it on a terminal")
+
+
+def _media(argument: str | None) -> dict[str, Path]:
+    """Take @FILE, by its kind, if it is a picture, a sound or a video."""
+    from twinspire.media_files import media_kind
+
+    if argument is None or not argument.startswith("@") or argument == "@-":
+        return {}
+    file = Path(argument[1:])
+    kind = media_kind(file)
+    return {kind: file} if kind else {}
 
 
 def _texts(argument: str | None) -> list[str] | None:
