@@ -46,3 +46,13 @@ def folds_of(groups: Rows, *, folds: int = FOLDS, seed: int = SEED) -> list[Fold
     np.random.RandomState(seed).shuffle(order)
     asked = [np.isin(groups, names[np.sort(part)]) for part in np.array_split(order, folds)]
     return [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in asked]
+
+
+def learned_rows(groups: Rows, seed: int, held_out: float) -> NDArray[np.bool_]:
+    """Choose the rows to learn from, shape (n,); the groups of the others are held out.
+
+    At least one group is learned from, and, where there are two, at least one is held out.
+    """
+    names = np.random.default_rng(seed).permutation(np.unique(groups))
+    count = min(max(1, round(len(names) * held_out)), len(names) - 1)
+    return np.isin(groups, names[count:])

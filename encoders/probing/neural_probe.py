@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from encoders.probing.folds import Rows
+from encoders.probing.folds import Rows, learned_rows
 from encoders.probing.ridge import Scaler
 from encoders.probing.scores import r_squared
 from encoders.training.events import ignore
@@ -95,7 +95,7 @@ def neural_predictions(
         Shape (m, targets), in the targets' units.
     """
     torch.manual_seed(seed)
-    learned = _learned(groups, seed)
+    learned = learned_rows(groups, seed, HELD_OUT)
     scale, unit = Scaler.fit(features[learned]), Scaler.fit(targets[learned])
     known, truth = (torch.from_numpy(rows.astype(np.float32)) for rows in (scale(features), unit(targets)))
     probe = NeuralProbe(features.shape[1], targets.shape[1])
@@ -117,10 +117,3 @@ def neural_predictions(
     with torch.no_grad():
         predicted = probe.predict(torch.from_numpy(scale(asked).astype(np.float32))).numpy()
     return np.asarray(predicted * unit.deviation + unit.mean)
-
-
-def _learned(groups: Rows, seed: int) -> NDArray[np.bool_]:
-    """Choose the rows to learn from; the others tell when to stop. Shape (n,)."""
-    names = np.unique(groups)
-    shuffled = np.random.default_rng(seed).permutation(names)
-    return np.isin(groups, shuffled[round(len(names) * HELD_OUT) :])
