@@ -36,6 +36,7 @@ def write_model(
         UnusableWorkspace: if the folder cannot be written.
     """
     with translate_sqlite_errors():
+        folder.mkdir(parents=True, exist_ok=True)
         digests = {}
         for name, content in (*files.items(), *(beside or {}).items()):
             target = folder / name
