@@ -117,9 +117,18 @@ class Guard:
         Raises:
             RateLimited: if it costs more than is left.
         """
+        if principal.bucket is not None and self._cost is not None:
+            self.charge_count(principal, self._cost(request))
+
+    def charge_count(self, principal: Principal, count: int) -> None:
+        """Take what a request costs that is known to count for so many.
+
+        Raises:
+            RateLimited: if it costs more than is left.
+        """
         bucket = principal.bucket
         if bucket is not None and self._cost is not None:
-            cost = max(1, self._cost(request))
+            cost = max(1, count)
             _refuse_above(principal, bucket, cost)
             bucket.take(cost)
 

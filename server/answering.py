@@ -1,8 +1,6 @@
 """Answering a batch of search requests: encode all, search all, serialise all. No threads, no network."""
 
-import itertools
 import math
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -26,17 +24,14 @@ from retrieval.errors import (
 from retrieval.search import ScoreKind, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
+from server.alike_answering import AlikeAnswerer, Block, Outcome
 from server.calls import unexpected
 from server.prepared import PreparedEncoder
 from server.translation.answers import AnswerWriter, Origin, timing_to
 from server.translation.queries import Part, Plan
-from server.translation.vectors import check_dims, unit_vector
+from server.translation.vectors import check_dims, is_ordinary, unit_vector
 
 Vector: TypeAlias = NDArray[np.float32]
-
-# Names answers: unique among servers by chance, within one by counting.
-_SERVER_ID = secrets.token_hex(6).encode()
-_NUMBERS = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -78,6 +73,7 @@ class Answerer:
     ) -> None:
         self.origin = origin
         self._writer = AnswerWriter(origin)
+        self._alike = AlikeAnswerer(searcher, self._writer)
         self.encoder = encoder
         self._ws = ws
         self._collection = collection
@@ -140,12 +136,60 @@ class Answerer:
             task.vectors[at] = vector
             task.truncated = task.truncated or truncated
 
-    def answer(self, tasks: Sequence[Task]) -> list[bytes | TwinspireError]:
+    def answer(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Answer each task with a serialised SearchResponse or its error, in order."""
+        return self.answer_all(tasks, [])[0]
+
+    def answer_all(
+        self, tasks: Sequence[Task], blocks: Sequence[Block]
+    ) -> tuple[list[Outcome], list[bytes | list[Outcome]]]:
+        """Answer tasks, and blocks of searches that are alike; what is alike is searched together.
+
+        Returns:
+            For each task what `answer` does, for each block what `AlikeAnswerer.answer` does, in order.
+        """
         self.encode(tasks)
+        own, plain = [], []
+        for at, task in enumerate(tasks):
+            if (block := self._block(task)) is not None:
+                own.append(block)
+                plain.append(at)
+        answered = self._alike.answer([*own, *blocks])
+        outcomes: list[Outcome] = [b""] * len(tasks)
+        for at, block in zip(plain, own, strict=True):
+            tasks[at].search_ms, tasks[at].fetch_ms = block.search_ms, block.fetch_ms
+        for at, answer in zip(plain, answered, strict=False):
+            outcomes[at] = answer if isinstance(answer, bytes) else answer[0]
+        rest = [at for at, outcome in enumerate(outcomes) if outcome == b""]
+        for at, outcome in zip(rest, self._answer_each([tasks[at] for at in rest]), strict=True):
+            outcomes[at] = outcome
+        return outcomes, answered[len(plain) :]
+
+    def _block(self, task: Task) -> Block | None:
+        """Make a block of one search that is alike others; None if it needs a closer look."""
+        if task.plan.alike is None or task.error is not None:
+            return None
+        limit, params = task.plan.alike
+        vector = task.plan.parts[0].vector
+        if vector is None:
+            vector = task.vectors[0]
+        if vector.shape != (self._dims,) or not is_ordinary(vector):
+            return None
+        return Block(
+            limit=limit,
+            params=params,
+            vectors=vector[None],
+            started=task.started,
+            enclosed=False,
+            truncated=task.truncated,
+            encode_ms=task.encode_ms,
+            queue_ms=task.queue_ms,
+        )
+
+    def _answer_each(self, tasks: Sequence[Task]) -> list[Outcome]:
         queries: list[VectorQuery] = []
         asked: list[int] = []
-        outcomes: list[bytes | TwinspireError] = []
+        outcomes: list[Outcome] = []
         for at, task in enumerate(tasks):
             try:
                 queries.append(self._query(task))
@@ -214,7 +258,6 @@ class Answerer:
             score_kind=task.plan.score_kind,
             score_scale=task.scale,
             truncated=task.truncated,
-            search_id=b"%b-%d" % (_SERVER_ID, next(_NUMBERS)),
             timing=timing,
         )
 

@@ -55,7 +55,9 @@ def _handlers(
     handlers = {}
     for method in service.methods:
         answer = getattr(servicer, re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower())
-        make = calls.both_streams if method.client_streaming else calls.unary
+        make: Any = calls.both_streams if method.client_streaming else calls.unary
+        if isinstance(servicer, SearchService):
+            make = calls.unary_bytes
         guard = access.guard(f"{service.full_name}/{method.name}") if access else None
         made = make(method.name, GetMessageClass(method.input_type), answer, guard)
         handlers[method.name] = tracing.traced(service.full_name, method.name, made) if tracing else made

@@ -10,7 +10,8 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
@@ -108,6 +109,40 @@ class Gate:
         return True
 
 
+class Incoming(Generic[RequestT]):
+    """A request as it came, which is parsed only if its bytes do not tell enough."""
+
+    __slots__ = ("_charge", "_parse", "data")
+
+    def __init__(
+        self, data: bytes, parse: Callable[[bytes], RequestT], charge: Callable[[int], None] | None
+    ) -> None:
+        self.data = data
+        self._parse = parse
+        self._charge = charge
+
+    def parse(self) -> RequestT:
+        """Parse it, and charge for what is in it.
+
+        Raises:
+            MalformedRequest, AmbiguousRequest: if it is no such message.
+            RateLimited: if it costs more than its key has left.
+        """
+        return self._parse(self.data)
+
+    def charge(self, cost: int) -> None:
+        """Charge for a request that is not going to be parsed.
+
+        Raises:
+            RateLimited: if it costs more than its key has left.
+        """
+        if self._charge is not None:
+            self._charge(cost)
+
+
+BytesMethod: TypeAlias = Callable[[Incoming[RequestT], Context], Awaitable[Answer]]
+
+
 class Calls:
     """Makes gRPC handlers out of plain methods on messages."""
 
@@ -125,14 +160,30 @@ class Calls:
         guard: Guard | None = None,
     ) -> Any:
         """Make the handler of a call with one request and one answer, which a guard may refuse."""
+
+        async def parsed(incoming: Incoming[RequestT], context: Context) -> Answer:
+            return await method(incoming.parse(), context)
+
+        return self.unary_bytes(name, request, parsed, guard)
+
+    def unary_bytes(
+        self,
+        name: str,
+        request: type[RequestT],
+        method: BytesMethod[RequestT],
+        guard: Guard | None = None,
+    ) -> Any:
+        """Make the handler of a call with one request and one answer, whose method parses for itself."""
         record = self._recorder(name)
 
         async def handle(data: bytes, context: Context) -> bytes:
             started = time.perf_counter()
+            incoming = None
             try:
                 self._gate.enter()
                 try:
-                    answer = _serialised(await method(self._take(request, data, context, guard), context))
+                    incoming = self._let_in(request, data, context, guard)
+                    answer = _serialised(await method(incoming, context))
                 finally:
                     self._gate.leave()
                 record(started, "OK")
@@ -142,7 +193,7 @@ class Calls:
                 raise
             except Exception as error:
                 failure = _failure(name, error)
-            data = b""  # see _failure
+            data, incoming = b"", None  # see _failure
             return await self._abort(context, record, started, failure)
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -220,20 +271,43 @@ class Calls:
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
+    def _let_in(
+        self, request: type[RequestT], data: bytes, context: Context, guard: Guard | None
+    ) -> Incoming[RequestT]:
+        """Take a request of somebody who may make it, unparsed."""
+        if guard is None:
+            self._check_size(data)
+            return Incoming(data, partial(self._parse, request), None)
+        principal = guard.admit(context)
+        guard.charge(principal)
+        self._check_size(data)
+
+        def parse(data: bytes) -> RequestT:
+            message = self._parse(request, data)
+            guard.charge_for(principal, message)
+            return message
+
+        return Incoming(data, parse, partial(guard.charge_count, principal))
+
     def _take(self, request: type[RequestT], data: bytes, context: Context, guard: Guard | None) -> RequestT:
         """Parse a request, of somebody who may make it; a stream's next one may be of a key revoked since."""
         if guard is None:
+            self._check_size(data)
             return self._parse(request, data)
         principal = guard.admit(context)
         guard.charge(principal)
+        self._check_size(data)
         message = self._parse(request, data)
         guard.charge_for(principal, message)
         return message
 
-    def _parse(self, request: type[RequestT], data: bytes) -> RequestT:
+    def _check_size(self, data: bytes) -> None:
         self._memory.took(len(data))
         if len(data) > self._max_request_bytes:
             raise RequestTooLarge(len(data), self._max_request_bytes)
+
+    @staticmethod
+    def _parse(request: type[RequestT], data: bytes) -> RequestT:
         try:
             message = request.FromString(data)
         except DecodeError:

@@ -9,16 +9,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 from retrieval.deadlines import work_until
-from retrieval.errors import DeadlineExceeded, Overloaded, TwinspireError
+from retrieval.errors import DeadlineExceeded, Overloaded
+from server.alike_answering import Block, Outcome
 from server.answering import Answerer, Task
 from server.calls import unexpected
 from server.metrics import Metrics
+from server.translation.answers import responses_in
 from server.translation.queries import Plan
-
-Outcome: TypeAlias = bytes | TwinspireError
 
 # A slower encoder gets a thread and a queue of its own, so that vectors do not wait behind texts.
 HEAVY_ENCODE_S = 0.001
@@ -31,12 +33,14 @@ RETRY_AFTER_S = 0.1
 class Job:
     """Searches of one call: they are admitted, cancelled and answered together."""
 
-    __slots__ = ("deadline", "future", "loop", "tasks")
+    __slots__ = ("deadline", "future", "loop", "work")
 
-    def __init__(self, tasks: list[Task], loop: asyncio.AbstractEventLoop, deadline: float | None) -> None:
-        self.tasks = tasks
+    def __init__(
+        self, work: list[Task] | Block, loop: asyncio.AbstractEventLoop, deadline: float | None
+    ) -> None:
+        self.work = work
         self.loop = loop
-        self.future: asyncio.Future[list[Outcome]] = loop.create_future()
+        self.future: asyncio.Future[Any] = loop.create_future()
         self.deadline = deadline  # perf_counter
 
 
@@ -70,7 +74,7 @@ class Stage:
             job = self._queue.get()
             if job is None:
                 return
-            batch, size = [job], len(job.tasks)
+            batch, size = [job], len(job.work)
             while size < self._max_batch:
                 try:
                     job = self._queue.get_nowait()
@@ -80,7 +84,7 @@ class Stage:
                     running = False
                     break
                 batch.append(job)
-                size += len(job.tasks)
+                size += len(job.work)
             self._work(batch)
             del batch, job  # an idle thread keeps nothing alive
 
@@ -142,36 +146,66 @@ class Pipeline:
         texts = self._encode is not None and any(task.needs_encoder for task in tasks)
         self._admit(len(tasks), texts)
         loop = asyncio.get_running_loop()
-        jobs = [Job(part, loop, deadline) for part in self._parts(tasks)]
+        jobs = [Job(tasks[part], loop, deadline) for part in self._parts(len(tasks))]
         try:
             if texts and self._encode is not None:
                 for job in jobs:
                     self._encode.put(job)
             else:
-                self._search.put(jobs[0])
-                for job in jobs[1:]:
-                    self._help.put(job)
-            return await self._outcomes(jobs)
+                self._put(jobs)
+            answered: list[list[Outcome]] = await self._outcomes(jobs)
+            return answered[0] if len(jobs) == 1 else [each for outcomes in answered for each in outcomes]
         finally:
             self._release(len(tasks), texts)
 
-    async def _outcomes(self, jobs: list[Job]) -> list[Outcome]:
+    async def answer_block(self, block: Block, deadline: float | None) -> bytes | list[Outcome]:
+        """Answer searches that are alike.
+
+        Args:
+            block: of one call.
+            deadline: of the call, on `time.perf_counter`; None = none.
+
+        Returns:
+            The serialised response; where a search failed, the outcome of each.
+
+        Raises:
+            Overloaded: if too many searches wait.
+            DeadlineExceeded: if the deadline passed before the work began.
+        """
+        self._admit(len(block), texts=False)
+        loop = asyncio.get_running_loop()
+        parts = self._parts(len(block))
+        cut = [block] if len(parts) == 1 else [replace(block, vectors=block.vectors[part]) for part in parts]
+        jobs = [Job(piece, loop, deadline) for piece in cut]
+        try:
+            self._put(jobs)
+            answered: list[bytes | list[Outcome]] = await self._outcomes(jobs)
+            return answered[0] if len(answered) == 1 else joined(answered)
+        finally:
+            self._release(len(block), texts=False)
+
+    def _put(self, jobs: list[Job]) -> None:
+        self._search.put(jobs[0])
+        for job in jobs[1:]:
+            self._help.put(job)
+
+    async def _outcomes(self, jobs: list[Job]) -> list[Any]:
+        """Wait for what each job comes to."""
         try:
             if len(jobs) == 1:
-                return await jobs[0].future
-            answered = await asyncio.gather(*(job.future for job in jobs))
-            return [outcome for outcomes in answered for outcome in outcomes]
+                return [await jobs[0].future]
+            return await asyncio.gather(*(job.future for job in jobs))
         except asyncio.CancelledError:
             for job in jobs:
-                self._metrics.dropped.labels("cancelled").inc(len(job.tasks))
-                job.tasks = []  # what still waits is dropped by its stage
+                self._metrics.dropped.labels("cancelled").inc(len(job.work))
+                job.work = []  # what still waits is dropped by its stage
             raise
 
-    def _parts(self, tasks: list[Task]) -> list[list[Task]]:
+    def _parts(self, count: int) -> list[slice]:
         """Share a large batch out among the search threads."""
-        parts = max(1, min(self._helpers + 1, len(tasks) // MIN_PART))
-        size = -(-len(tasks) // parts)
-        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+        parts = max(1, min(self._helpers + 1, count // MIN_PART))
+        size = -(-count // parts)
+        return [slice(start, start + size) for start in range(0, count, size)]
 
     def _admit(self, count: int, texts: bool) -> None:
         full = self.queued + count > self._max_queued
@@ -198,33 +232,36 @@ class Pipeline:
 
     def _encode_batch(self, jobs: list[Job]) -> None:
         jobs = self._living(jobs)
-        self._answerer.encode([task for job in jobs for task in job.tasks])
+        self._answerer.encode([task for job in jobs if isinstance(job.work, list) for task in job.work])
         for job in jobs:
             self._search.put(job)
 
     def _answer_batch(self, jobs: list[Job]) -> None:
-        taken = [(job, job.tasks) for job in self._living(jobs)]  # a cancelled job loses its tasks
-        tasks = [task for _, tasks in taken for task in tasks]
-        if not tasks:
+        taken = [(job, job.work) for job in self._living(jobs)]  # a cancelled job loses its work
+        tasks = [task for _, work in taken if isinstance(work, list) for task in work]
+        blocks = [work for _, work in taken if isinstance(work, Block)]
+        if not tasks and not blocks:
             return
         outcomes: list[Outcome]
+        answers: list[bytes | list[Outcome]]
         try:
             with work_until(_last_deadline([job for job, _ in taken])):
-                outcomes = self._answerer.answer(tasks)
+                outcomes, answers = self._answerer.answer_all(tasks, blocks)
         except BaseException as error:
-            outcomes = [unexpected("answer", error)] * len(tasks)
+            known = unexpected("answer", error)
+            outcomes, answers = [known] * len(tasks), [[known] * len(block) for block in blocks]
         deliveries: list[tuple[asyncio.Future[Any], Any]] = []
-        position = 0
-        for job, own in taken:
-            deliveries.append((job.future, outcomes[position : position + len(own)]))
-            position += len(own)
+        next_outcome, next_answer = iter(outcomes), iter(answers)
+        for job, work in taken:
+            result = next(next_answer) if isinstance(work, Block) else list(islice(next_outcome, len(work)))
+            deliveries.append((job.future, result))
         _deliver_soon(taken[0][0].loop, deliveries)
-        self._count(tasks)
+        self._count([*tasks, *blocks], len(tasks) + sum(map(len, blocks)))
 
-    def _count(self, tasks: list[Task]) -> None:
-        self._metrics.batch.observe(len(tasks))
+    def _count(self, works: Sequence[Task | Block], queries: int) -> None:
+        self._metrics.batch.observe(queries)
         for stage, counter in self._seconds.items():
-            counter.inc(max(getattr(task, f"{stage}_ms") for task in tasks) / 1e3)
+            counter.inc(max(getattr(work, f"{stage}_ms") for work in works) / 1e3)
 
     def _living(self, jobs: list[Job]) -> list[Job]:
         """Leave out what was cancelled, and what nobody waits for any more."""
@@ -234,14 +271,25 @@ class Pipeline:
             if job.future.done():
                 continue
             if job.deadline is not None and now >= job.deadline:
-                self._metrics.dropped.labels("deadline").inc(len(job.tasks))
+                self._metrics.dropped.labels("deadline").inc(len(job.work))
                 error = DeadlineExceeded("the deadline passed while the search waited")
                 _deliver_soon(job.loop, [(job.future, error)])
                 continue
-            for task in job.tasks:
-                task.queue_ms = task.queue_ms or (now - task.started) * 1e3
+            for work in [job.work] if isinstance(job.work, Block) else job.work:
+                work.queue_ms = work.queue_ms or (now - work.started) * 1e3
             living.append(job)
         return living
+
+
+def joined(answers: Sequence[bytes | list[Outcome]]) -> bytes | list[Outcome]:
+    """Put the parts of a BatchSearchResponse together: a repeated field, so that bytes can be joined."""
+    whole = [answer for answer in answers if isinstance(answer, bytes)]
+    if len(whole) == len(answers):
+        return b"".join(whole)
+    outcomes: list[Outcome] = []
+    for answer in answers:
+        outcomes += responses_in(answer) if isinstance(answer, bytes) else answer
+    return outcomes
 
 
 def _last_deadline(jobs: Sequence[Job]) -> float | None:

@@ -4,17 +4,21 @@ import asyncio
 import time
 from collections.abc import Sequence
 
+import numpy as np
 from google.rpc import status_pb2
+from numpy.typing import NDArray
 
 from protos.twinspire.v1 import search_pb2 as pb
-from retrieval.errors import InvalidInput, TwinspireError
-from server.calls import Context, unexpected
+from retrieval.errors import DeadlineExceeded, InvalidInput, Overloaded, TwinspireError
+from server.alike_answering import Block, Outcome
+from server.calls import Context, Incoming, unexpected
 from server.live import Live
 from server.metrics import Metrics
 from server.served import Served
 from server.status import status_of
 from server.translation.answers import batch_to
 from server.translation.queries import Plan, plan_from
+from server.translation.shapes import Shape, Shapes
 
 MAX_BATCH_REQUESTS = 256
 
@@ -25,32 +29,71 @@ class SearchService:
     def __init__(self, live: Live, metrics: Metrics) -> None:
         self._live = live
         self._metrics = metrics
+        self._shapes = Shapes()
 
-    async def search(self, request: pb.SearchRequest, context: Context) -> bytes:
+    async def search(self, incoming: Incoming[pb.SearchRequest], context: Context) -> bytes:
         """Answer Search."""
         deadline = deadline_of(context)
-        plan = plan_from(request)
-        served = await self._live.find(plan.collection, plan.index_version)
-        served.answerer.check(plan)
-        with served:
-            (outcome,) = await served.pipeline.answer((plan,), deadline)
+        told = self._shapes.read(incoming.data)
+        if told is not None:
+            outcomes = await self._answer_alike(*told, deadline, enclosed=False)
+            outcome = outcomes if isinstance(outcomes, bytes) else outcomes[0]
+        else:
+            request = incoming.parse()
+            plan = plan_from(request)
+            served = await self._live.find(plan.collection, plan.index_version)
+            served.answerer.check(plan)
+            if not request.experiment_key:
+                self._shapes.learn(incoming.data, plan)
+            with served:
+                (outcome,) = await served.pipeline.answer((plan,), deadline)
         if isinstance(outcome, TwinspireError):
             raise outcome
         return outcome
 
-    async def batch_search(self, request: pb.BatchSearchRequest, context: Context) -> bytes:
+    async def batch_search(self, incoming: Incoming[pb.BatchSearchRequest], context: Context) -> bytes:
         """Answer BatchSearch: each request has its own outcome."""
-        count = len(request.requests)
+        deadline = deadline_of(context)
+        told = self._shapes.read_batch(incoming.data)
+        if told is not None and len(told[1]) <= MAX_BATCH_REQUESTS:
+            incoming.charge(len(told[1]))
+            try:
+                answer = await self._answer_alike(*told, deadline, enclosed=True)
+            except (Overloaded, DeadlineExceeded):
+                raise
+            except Exception as error:  # such as a version that is gone: each search is told
+                answer = [error if isinstance(error, TwinspireError) else unexpected("BatchSearch", error)]
+                answer *= len(told[1])
+            return answer if isinstance(answer, bytes) else batch_to([*map(self._told, answer)])
+        return await self._answer_each(incoming.parse(), incoming.data, deadline)
+
+    async def _answer_alike(
+        self, shape: Shape, vectors: NDArray[np.float32], deadline: float | None, *, enclosed: bool
+    ) -> bytes | list[Outcome]:
+        """Answer searches that differ only in their vector."""
+        plan = shape.plan
+        assert plan.alike is not None
+        served = await self._live.find(plan.collection, plan.index_version)
+        served.answerer.check(plan)
+        limit, params = plan.alike
+        block = Block(limit, params, vectors, time.perf_counter(), enclosed)
+        with served:
+            return await served.pipeline.answer_block(block, deadline)
+
+    async def _answer_each(self, batch: pb.BatchSearchRequest, data: bytes, deadline: float | None) -> bytes:
+        """Answer searches of all kinds."""
+        count = len(batch.requests)
         if not 1 <= count <= MAX_BATCH_REQUESTS:
             raise InvalidInput(f"requests: expected 1 to {MAX_BATCH_REQUESTS}, got {count}", field="requests")
-        deadline = deadline_of(context)
         outcomes: list[bytes | status_pb2.Status] = [b""] * count
         groups: dict[Served, list[tuple[int, Plan]]] = {}
-        for at, single in enumerate(request.requests):
+        for at, single in enumerate(batch.requests):
             try:
                 plan = plan_from(single)
                 served = await self._live.find(plan.collection, plan.index_version)
                 served.answerer.check(plan)
+                if at == 0 and not single.experiment_key:
+                    self._shapes.learn_first(data, plan)
                 groups.setdefault(served, []).append((at, plan))
             except Exception as error:
                 outcomes[at] = self._failed(error)
@@ -59,14 +102,17 @@ class SearchService:
         )
         for group, results in zip(groups.values(), answered, strict=True):
             for (at, _), outcome in zip(group, results, strict=True):
-                outcomes[at] = self._failed(outcome) if isinstance(outcome, TwinspireError) else outcome
+                outcomes[at] = self._told(outcome)
         return batch_to(outcomes)
 
     async def _answer(
         self, served: Served, group: list[tuple[int, Plan]], deadline: float | None
-    ) -> Sequence[bytes | TwinspireError]:
+    ) -> Sequence[Outcome]:
         with served:
             return await served.pipeline.answer([plan for _, plan in group], deadline)
+
+    def _told(self, outcome: Outcome) -> bytes | status_pb2.Status:
+        return outcome if isinstance(outcome, bytes) else self._failed(outcome)
 
     def _failed(self, error: Exception) -> status_pb2.Status:
         known = error if isinstance(error, TwinspireError) else unexpected("BatchSearch", error)

@@ -1,6 +1,6 @@
 """Protobuf's wire format where the library hides something: two members of a oneof in one message."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -45,27 +45,41 @@ def _walk(descriptor: Any, data: memoryview, seen: dict[str, str]) -> None:
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | None]]:
     """Yield each field's number, and its bytes if it is length-delimited; groups are skipped."""
-    position = groups = 0
-    while position < len(data):
-        tag, position = _varint(data, position)
+    for number, span in _spans(data, 0, len(data)):
+        yield number, None if span is None else data[slice(*span)]
+
+
+def _spans(data: bytes | memoryview, position: int, end: int) -> Iterator[tuple[int, tuple[int, int] | None]]:
+    """Yield each field's number, and where its bytes lie if it is length-delimited; groups are skipped."""
+    groups = 0
+    while position < end:
+        tag, position = read_varint(data, position)
         number, kind = tag >> 3, tag & 7
-        value = None
+        span = None
         if kind == _BYTES:
-            size, position = _varint(data, position)
-            value = data[position : position + size]
+            size, position = read_varint(data, position)
+            span = position, position + size
             position += size
         elif kind == _VARINT:
-            _, position = _varint(data, position)
+            _, position = read_varint(data, position)
         elif kind in _FIXED_WIDTH:
             position += _FIXED_WIDTH[kind]
         else:
             groups += 1 if kind == _GROUP else -1
             continue
         if not groups:
-            yield number, value
+            yield number, span
 
 
-def _varint(data: memoryview, position: int) -> tuple[int, int]:
+def read_varint(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """Read a number; return it and the position behind it.
+
+    >>> read_varint(bytes.fromhex("ac0207"), 0)
+    (300, 2)
+
+    Raises:
+        IndexError: if the bytes end within it.
+    """
     value = shift = 0
     while True:
         byte = data[position]
@@ -74,6 +88,28 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, position
         shift += 7
+
+
+def find_field(data: bytes, path: Sequence[int]) -> tuple[int, int] | None:
+    """Find where the bytes of a nested, length-delimited field lie.
+
+    >>> find_field(bytes.fromhex("0801120412026162"), (2, 2))
+    (6, 8)
+
+    Args:
+        data: a well-formed message.
+        path: field numbers, from the outside inwards.
+
+    Returns:
+        First byte and the one behind the last; None if some field is missing, or there twice.
+    """
+    first, last = 0, len(data)
+    for number in path:
+        spans = [span for found, span in _spans(data, first, last) if found == number]
+        if len(spans) != 1 or spans[0] is None:
+            return None
+        first, last = spans[0]
+    return first, last
 
 
 def varint(value: int) -> bytes:

@@ -4,12 +4,16 @@ What a hit shows of its item is serialised once and kept with the row; a hit add
 it, for the order of protobuf's fields is free. Made field by field, ten hits took ten times as long.
 """
 
+import itertools
+import secrets
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from google.rpc import status_pb2
+from numpy.typing import NDArray
 
 from protos.twinspire.v1 import content_pb2
 from protos.twinspire.v1 import search_pb2 as pb
@@ -35,6 +39,15 @@ _SCORE_TAG = pb.Hit.SCORE_FIELD_NUMBER << 3 | _FIXED64
 _RANK_TAG = pb.Hit.RANK_FIELD_NUMBER << 3 | _VARINT
 _RANKS = [rank & 0x7F | 0x80 | rank >> 7 << 8 for rank in range(1, MAX_LIMIT + 1)]
 
+# The same for many hits at once.
+_TAILS = np.dtype([("score_tag", "u1"), ("score", "<f8"), ("rank_tag", "u1"), ("rank", "<u2")])
+_TAIL_BYTES = f"V{_TAIL.size}"
+_TIMING_TAG = tag(_TIMING)
+
+# Names answers: unique among servers by chance, within one by counting.
+_SERVER_ID = secrets.token_hex(6).encode()
+_NUMBERS = itertools.count(1)
+
 _TIMES = struct.Struct("<BdBdBdBdBdB")
 _TIME_TAGS = [
     getattr(pb.Timing, f"{name}_MS_FIELD_NUMBER") << 3 | _FIXED64
@@ -50,6 +63,11 @@ class Origin:
     index_version: str
     encoder_fingerprint: str
     model_version: str
+
+
+def new_search_id() -> bytes:
+    """Name an answer."""
+    return b"%b-%d" % (_SERVER_ID, next(_NUMBERS))
 
 
 def timing_to(
@@ -99,7 +117,6 @@ class AnswerWriter:
         score_kind: ScoreKind,
         score_scale: float,
         truncated: bool,
-        search_id: bytes,
         timing: bytes,
     ) -> bytes:
         """Serialise the answer to one query.
@@ -109,12 +126,11 @@ class AnswerWriter:
             score_kind: the unit of the scores told.
             score_scale: what to multiply the result's scores by to get that unit.
             truncated: whether the encoder read only the beginning of the query.
-            search_id: names the answer in votes.
             timing: where the time went, serialised.
         """
         parts = [
             self._origins[score_kind, truncated, result.partial],
-            delimited(_SEARCH_ID, search_id),
+            delimited(_SEARCH_ID, new_search_id()),
             delimited(_TIMING, timing),
         ]
         if result.details is None:
@@ -124,6 +140,38 @@ class AnswerWriter:
         else:
             parts += _detailed(result.details, score_scale)
         return b"".join(parts)
+
+    def write_alike(
+        self, rows: Sequence[Row], scores: NDArray[np.float64], asked: Sequence[tuple[bool, bytes]]
+    ) -> list[bytes]:
+        """Serialise the answers to m queries that have the same number of hits.
+
+        Args:
+            rows: those of one query behind those of another, m * limit.
+            scores: cosines, shape (m, limit).
+            asked: for each query, whether its encoder read only its beginning, and where its time went,
+                serialised.
+        """
+        limit = scores.shape[1]
+        tails = np.empty(scores.shape, _TAILS)
+        tails["score_tag"], tails["score"] = _SCORE_TAG, scores
+        tails["rank_tag"], tails["rank"] = _RANK_TAG, _RANKS[:limit]
+        hits = [b""] * (2 * len(rows))
+        hits[0::2] = [row.encoded or _encoded(row) for row in rows]
+        hits[1::2] = tails.view(_TAIL_BYTES).ravel().tolist()
+        return [
+            b"".join(
+                (
+                    self._origins[ScoreKind.COSINE, truncated, False],
+                    delimited(_SEARCH_ID, new_search_id()),
+                    _TIMING_TAG,
+                    varint(len(timing)),
+                    timing,
+                    *hits[first : first + 2 * limit],
+                )
+            )
+            for first, (truncated, timing) in zip(range(0, len(hits), 2 * limit), asked, strict=True)
+        ]
 
 
 def _encoded(row: Row) -> bytes:
@@ -180,3 +228,9 @@ def batch_to(outcomes: list[bytes | status_pb2.Status]) -> bytes:
         inner = kind + varint(len(body))
         parts += (_RESULT_TAG, varint(len(inner) + len(body)), inner, body)  # the long ones are copied once
     return b"".join(parts)
+
+
+def responses_in(batch: bytes) -> list[bytes]:
+    """Take the answers out of a BatchSearchResponse that `batch_to` made of answers alone."""
+    view = pb.BatchSearchResponse.FromString(batch)
+    return [result.response.SerializeToString() for result in view.results]

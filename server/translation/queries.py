@@ -2,9 +2,10 @@
 
 import math
 import mimetypes
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ from server.translation.vectors import vector_from
 MAX_EXAMPLES = 256
 MAX_EFFORT = 4096
 MAX_OVERSAMPLING = 100.0
+MAX_MOMENTS = 100
 _MEDIA = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
 
 
@@ -55,6 +57,7 @@ class Plan:
     collection: str
     parts: tuple[Part, ...]
     query: Callable[..., VectorQuery]  # takes vector=
+    alike: tuple[int, SearchParams] | None  # limit and params, if nothing but items and scores is asked for
     score_kind: ScoreKind = ScoreKind.COSINE
     index_version: str = ""  # empty: live
     expected_fingerprint: str = ""
@@ -80,6 +83,7 @@ def plan_from(request: pb.SearchRequest) -> Plan:
     limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidLimit(limit, MAX_LIMIT)
+    params = _params(request.params) if request.HasField("params") else _DEFAULT_PARAMS
     query = partial(
         VectorQuery,
         limit=limit,
@@ -88,8 +92,9 @@ def plan_from(request: pb.SearchRequest) -> Plan:
         lexical_text=lexical_text,
         fusion=fusion,
         exclude_ids=frozenset(part.item_id for part in parts if part.item_id),
-        params=_params(request.params) if request.HasField("params") else _DEFAULT_PARAMS,
+        params=params,
         diversity=_diversity(request.diversity) if request.HasField("diversity") else None,
+        moments=_moments(request),
         with_vector=request.with_vector,
         attribute_mask=tuple(request.attribute_mask.paths) if request.HasField("attribute_mask") else None,
         explain=request.explain,
@@ -98,12 +103,29 @@ def plan_from(request: pb.SearchRequest) -> Plan:
         request.collection,
         parts,
         query,
+        (limit, params) if kind in _PLAIN_KINDS and _is_plain(query.keywords) else None,
         score_kind,
         request.index_version,
         request.expected_encoder_fingerprint,
     )
 
 
+def _is_plain(asked: Mapping[str, Any]) -> bool:
+    """Tell whether a query asks for nothing but items and scores."""
+    params: SearchParams = asked["params"]
+    return not (
+        asked["filter"] is not None
+        or asked["moments"] > 1
+        or asked["score_threshold"] is not None
+        or asked["diversity"] is not None
+        or asked["with_vector"]
+        or asked["attribute_mask"] is not None
+        or asked["explain"]
+        or (params is not _DEFAULT_PARAMS and (params.allow_partial or params.oversampling > 1))
+    )
+
+
+_PLAIN_KINDS = ("text", "vector")
 _LEARNED: Fusion = LinearFusion()
 _DEFAULT_PARAMS = SearchParams()
 
@@ -254,6 +276,13 @@ def _threshold(request: pb.SearchRequest) -> float | None:
             field="score_threshold",
         )
     return request.score_threshold
+
+
+def _moments(request: pb.SearchRequest) -> int:
+    moments = request.moments if request.HasField("moments") else 1
+    if not 1 <= moments <= MAX_MOMENTS:
+        raise InvalidInput(f"moments: expected 1 to {MAX_MOMENTS}, got {moments}", field="moments")
+    return moments
 
 
 def _params(params: pb.SearchParams) -> SearchParams:

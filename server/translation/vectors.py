@@ -56,6 +56,30 @@ def unit_vector(raw: NDArray[Any], field: str) -> NDArray[np.float32]:
     return unit
 
 
+# Squared lengths that single precision can tell from zero and infinity.
+_SMALLEST, _LARGEST = 1e-30, 1e30
+
+
+def is_ordinary(vector: NDArray[np.float32]) -> bool:
+    """Tell whether a vector is surely neither zero nor endless; one that may be needs a closer look."""
+    wide = vector.astype(np.float64)
+    return bool(_SMALLEST < wide.dot(wide) < _LARGEST)
+
+
+def are_ordinary(vectors: NDArray[np.float32]) -> bool:
+    """Tell whether all vectors are, shape (n, dims)."""
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    return bool(((squares > _SMALLEST) & (squares < _LARGEST)).all())
+
+
+def unit_vectors(raw: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale ordinary vectors to length 1, shape (n, dims)."""
+    wide = raw.astype(np.float64)
+    squares = np.einsum("nd,nd->n", wide, wide)
+    unit: NDArray[np.float32] = (wide * (squares**-0.5)[:, None]).astype(np.float32)
+    return unit
+
+
 def check_dims(vector: NDArray[np.float32], dims: int, field: str) -> None:
     """Check a vector's width.
 

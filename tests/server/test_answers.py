@@ -23,7 +23,6 @@ def written(
         score_kind=ScoreKind.EXAMPLES,
         score_scale=scale,
         truncated=truncated,
-        search_id=b"s-1",
         timing=timing_to(**TIMES, batch_size=200),
     )
     return search_pb2.SearchResponse.FromString(data)
@@ -57,14 +56,48 @@ def test_hits_with_details_read_like_those_without() -> None:
     plain = result_of([row(1), row(2, span=(3.0, 9.0))])
     detailed = result_of([row(1), row(2, span=(3.0, 9.0))])
     detailed.details = hits_of(detailed.rows, detailed.scores)
-    assert written(plain) == written(detailed)
+    assert written(plain).hits == written(detailed).hits
 
 
 @pytest.mark.parametrize("truncated", [True, False])
 def test_an_answer_tells_what_made_it_and_how(truncated: bool) -> None:
     answer = written(result_of([]), truncated=truncated)
     assert (answer.index_version, answer.encoder_fingerprint, answer.model_version) == ("v1", "f", "m@1")
-    assert (answer.search_id, answer.partial, answer.truncated_query) == ("s-1", True, truncated)
+    assert (answer.partial, answer.truncated_query) == (True, truncated)
     assert answer.score_kind == search_pb2.SCORE_KIND_EXAMPLES
     assert {name: getattr(answer.timing, name) for name in TIMES} == TIMES
     assert answer.timing.batch_size == 200
+
+
+def test_each_answer_has_a_name_of_its_own() -> None:
+    names = {written(result_of([])).search_id for _ in range(100)}
+
+    assert len(names) == 100
+    assert "" not in names
+
+
+def test_answers_that_are_alike_are_written_as_single_ones_are() -> None:
+    rows = [row(number, span=(1.0, 2.0) if number % 3 else None) for number in range(600)]
+    scores = np.linspace(1, -1, len(rows)).reshape(3, 200)
+    times = [timing_to(**TIMES, batch_size=size) for size in (1, 20, 300)]
+    writer = AnswerWriter(Origin("v1", "f", "m@1"))
+
+    written_at_once = writer.write_alike(
+        rows, scores, [(False, times[0]), (True, times[1]), (False, times[2])]
+    )
+
+    for number, data in enumerate(written_at_once):
+        result = SearchResult(
+            rows[200 * number : 200 * number + 200], scores[number].tolist(), ScoreKind.COSINE, 0.0, 0.0
+        )
+        alone = writer.write(
+            result,
+            score_kind=ScoreKind.COSINE,
+            score_scale=1.0,
+            truncated=number == 1,
+            timing=times[number],
+        )
+        answers = [search_pb2.SearchResponse.FromString(made) for made in (data, alone)]
+        for answer in answers:
+            answer.ClearField("search_id")
+        assert answers[0] == answers[1]
