@@ -1,5 +1,6 @@
 """What could not be read: files that did not become items, and items that an encoder could not read."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,3 +78,13 @@ def clear_dead_letters(ws: Workspace, collection: str, *, encoder: str | None = 
             (collection_rowid(ws, collection), encoder, encoder),
         )
         return deleted.rowcount
+
+
+def clear_file_letters(ws: Workspace, collection: str, uris: Sequence[str]) -> None:
+    """Forget about files that became items after all."""
+    with ws.atomic() as db:
+        db.execute(
+            "DELETE FROM dead_letters WHERE collection = ? AND segment IS NULL"
+            " AND uri IN (SELECT value FROM json_each(?))",
+            (collection_rowid(ws, collection), json.dumps(uris)),
+        )

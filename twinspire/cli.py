@@ -31,6 +31,7 @@ COMMANDS = {
     "runs": "twinspire.commands.runs:runs_command",
     "export": "twinspire.commands.bundles:export_command",
     "import-bundle": "twinspire.commands.bundles:import_bundle_command",
+    "dead-letters": "twinspire.commands.dead_letters:dead_letters_command",
     "doctor": "twinspire.commands.doctor:doctor_command",
     "demo": "twinspire.commands.demo:demo_command",
 }

@@ -37,7 +37,7 @@ def main() -> None:
     requests = sys.stdin.buffer
     while length := requests.read(LENGTH.size):
         request = json.loads(requests.read(LENGTH.unpack(length)[0]))
-        media = requests.read(request["size"]) if request["size"] else request.get("path", b"")
+        media = requests.read(request["size"]) if request["size"] else path_of(request)
         limit_time(limits)
         header, body = answer(request, media, limits)
         send(answers, header, body)
@@ -45,14 +45,18 @@ def main() -> None:
             return  # what is left of the memory may be in pieces
 
 
+def path_of(request: dict[str, Any]) -> str:
+    """Read a path, which is sent byte by byte: not every name is text."""
+    return os.fsdecode(request["path"].encode("latin-1"))
+
+
 def confine(limits: MediaLimits) -> None:
-    """Bound memory, and forbid to write files and to start processes."""
+    """Bound memory and open files, and forbid to write any."""
     for what, amount in (
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, OPEN_FILES),
-        (resource.RLIMIT_NPROC, 0),
     ):
         with suppress(ValueError, OSError):  # a system that knows no such limit, or has a lower one
             resource.setrlimit(what, (amount, amount))

@@ -124,6 +124,15 @@ class Decoder:
         require("PIL", "image", "thumbnails")
         return self._ask({"task": "thumbnail"}, source, MAX_THUMBNAIL_BYTES)[1].tobytes()
 
+    def thumbnails(self, sources: Sequence[Source]) -> list[bytes | TwinspireError]:
+        """Make many thumbnails, as `thumbnail` does, as many at a time as there are processes.
+
+        Raises:
+            MissingExtra: if Pillow is not installed.
+        """
+        require("PIL", "image", "thumbnails")
+        return self._each(self.thumbnail, sources)
+
     def _each(self, work: Callable[[Any], Result], inputs: Sequence[Any]) -> list[Result | TwinspireError]:
         def guarded(what: Any) -> Result | TwinspireError:
             try:
@@ -152,7 +161,7 @@ class Decoder:
     ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         media = b"" if isinstance(source, Path) else source
         if isinstance(source, Path):
-            request = request | {"path": str(source)}
+            request = request | {"path": os.fsencode(source).decode("latin-1")}
         elif not source:
             raise MediaUnreadable("media: expected a file, got no bytes")
         if len(media) > self.limits.max_image_bytes:

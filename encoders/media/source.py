@@ -37,9 +37,7 @@ class MediaSource:
             raise MediaUnreadable("media: expected a file, got no bytes")
         kind = sniff(head)
         if kind is None:
-            raise MediaUnreadable(
-                f"media: expected {IMAGE_FORMATS}, {AUDIO_FORMATS}, {VIDEO_FORMATS}; it is none of these"
-            )
+            raise MediaUnreadable("media: its bytes are of no picture, sound or video format that is read")
         self.kind: Kind = kind
 
     def require(self, modality: str, families: tuple[str, ...], limits: MediaLimits) -> None:

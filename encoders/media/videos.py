@@ -243,7 +243,9 @@ def fit_frame(frame: VideoFrame, spec: ImageSpec) -> NDArray[np.uint8]:
 
 def rgb(frame: VideoFrame, width: int, height: int, resample: str) -> NDArray[np.uint8]:
     """Convert a frame to RGB of a size: uint8, shape (height, width, 3)."""
-    small = frame.reformat(width=width, height=height, format="rgb24", interpolation=resample.upper())
+    small = frame.reformat(
+        width=width, height=height, format="rgb24", interpolation=resample.upper(), threads=1
+    )
     return small.to_ndarray().astype(np.uint8, copy=False)
 
 

@@ -2,9 +2,10 @@
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from indexer.importers.columns import Columns
 from indexer.importers.jsonl import row_item
@@ -19,30 +20,26 @@ NUMBER = re.compile(r"-?((0|[1-9]\d*)(\.\d+)?|\.\d+)([eE][+-]?\d{1,2})?")
 Cast = Callable[[str], str | int | float]
 
 
-class CsvReader:
-    """Reads rows under a header; the delimiter is told from it."""
+class CsvTable:
+    """A table under a header; the delimiter is told from it."""
 
-    ids_are_content = False
+    def __init__(self, path: Path) -> None:
+        """Read the header.
 
-    def __init__(self, source: Source) -> None:
-        self._path = source.path
+        Raises:
+            UnreadableSource: if there is none.
+            InvalidInput: if two columns have the same name.
+        """
+        self._path = path
         csv.field_size_limit(max(csv.field_size_limit(), 2 * MAX_TEXT_BYTES))
-        self._header, self._delimiter = _read_header(source.path)
-        self._columns = Columns(source)
-        self._columns.check(self._header)
-        self._casts = self._find_casts()
+        self.header, self._delimiter = _read_header(path)
+        self._casts: Sequence[Cast] = [str] * len(self.header)
 
-    def _find_casts(self) -> Sequence[Cast]:
+    def find_numbers(self, columns: Collection[str]) -> None:
         """Tell number columns by reading everything once: a single other cell makes a column text."""
-        wanted = self._columns.attributes
-        never = {*self._columns.ids, *self._columns.texts}
-        open_columns = {
-            place: INTEGER
-            for place, name in enumerate(self._header)
-            if name not in never and (wanted is None or name in wanted)
-        }
+        open_columns = {place: INTEGER for place, name in enumerate(self.header) if name in columns}
         filled: set[int] = set()
-        for _, cells in self._rows():
+        for _, cells in self._cells():
             if not open_columns:
                 break
             if not isinstance(cells, list):
@@ -56,28 +53,28 @@ class CsvReader:
                         open_columns[place] = NUMBER
                     else:
                         del open_columns[place]
-        casts: list[Cast] = [str] * len(self._header)
+        casts: list[Cast] = [str] * len(self.header)
         for place, pattern in open_columns.items():
             if place in filled:
                 casts[place] = int if pattern is INTEGER else float
-        return casts
+        self._casts = casts
 
-    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
-        """Yield an item per row, numbered by row from 1 below the header."""
-        for number, cells in islice(self._rows(), after, None):
+    def rows(self, after: int = 0) -> Iterator[tuple[int, dict[str, Any] | Reject]]:
+        """Yield every row with its number, from 1 below the header, without its empty cells."""
+        for number, cells in islice(self._cells(), after, None):
             if isinstance(cells, Reject):
                 yield number, cells
                 continue
-            row = {
-                name: cast(cell)
-                for name, cell, cast in zip(self._header, cells, self._casts, strict=True)
-                if cell != ""
-            }
-            for name in self._columns.texts:
-                row.setdefault(name, "")
-            yield number, row_item(self._columns, row, checked)
+            yield (
+                number,
+                {
+                    name: cast(cell)
+                    for name, cell, cast in zip(self.header, cells, self._casts, strict=True)
+                    if cell != ""
+                },
+            )
 
-    def _rows(self) -> Iterator[tuple[int, list[str] | Reject]]:
+    def _cells(self) -> Iterator[tuple[int, list[str] | Reject]]:
         """Yield every row below the header with its number, from 1."""
         text = _TextLines(self._path)
         reader = csv.reader(text, delimiter=self._delimiter)
@@ -98,11 +95,34 @@ class CsvReader:
             number += 1
             if text.fault:
                 yield number, Reject(text.fault, raw_start(text.last))
-            elif len(cells) != len(self._header):
-                fault = f"expected {len(self._header)} cells, got {len(cells)}"
+            elif len(cells) != len(self.header):
+                fault = f"expected {len(self.header)} cells, got {len(cells)}"
                 yield number, Reject(fault, raw_start(text.last))
             else:
                 yield number, cells
+
+
+class CsvReader:
+    """Reads a table whose columns are named like an item's parts."""
+
+    ids_are_content = False
+
+    def __init__(self, source: Source) -> None:
+        self._table = CsvTable(source.path)
+        self._columns = Columns(source)
+        self._columns.check(self._table.header)
+        wanted = self._table.header if source.attributes is None else source.attributes
+        self._table.find_numbers(set(wanted) - {*self._columns.ids, *self._columns.texts})
+
+    def records(self, after: int = 0, *, checked: bool = False) -> Iterator[Record]:
+        """Yield an item per row, numbered by row from 1 below the header."""
+        for number, row in self._table.rows(after):
+            if isinstance(row, Reject):
+                yield number, row
+                continue
+            for name in self._columns.texts:
+                row.setdefault(name, "")
+            yield number, row_item(self._columns, row, checked)
 
 
 class _TextLines:
