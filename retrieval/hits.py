@@ -8,12 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.content import Modality
 from retrieval.diversity import pick_diverse
 from retrieval.index import Keys, Vectors
 from retrieval.search import MAX_LIMIT, Hit, Row, VectorQuery, hits_of
 
 # Ties are broken by id, so all that tie with the last hit must be seen; but not without end.
 MAX_TIED = 4 * MAX_LIMIT
+# Windows of a sound or video that begin less than this apart are the same moment.
+SAME_MOMENT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -76,19 +79,36 @@ def choose_hits(query: VectorQuery, candidates: Candidates, rows: Mapping[int, R
     if candidates.tied:
         places = sorted(places, key=lambda place: (-scores[place], _id_bytes(rows[keys[place]])))
     least = -math.inf if query.score_threshold is None else query.score_threshold
-    seen = set(query.exclude_ids)
+    shown: dict[str, list[Row]] = {}
     chosen: list[int] = []
     for place in places:
         row = rows[keys[place]]
-        if row is None or row.id in seen:
+        if row is None or row.id in query.exclude_ids or not _is_new(row, shown.get(row.id), query.moments):
             continue
         if scores[place] < least:
             break
-        seen.add(row.id)
+        shown.setdefault(row.id, []).append(row)
         chosen.append(place)
         if len(chosen) == wanted:
             break
     return chosen
+
+
+def _is_new(row: Row, shown: Sequence[Row] | None, moments: int) -> bool:
+    """Tell whether a part of an item is to be shown beside those that are shown already."""
+    if not shown:
+        return True
+    if len(shown) >= moments or row.span is None:
+        return False
+    return not any(_is_same_moment(row, other) for other in shown)
+
+
+def _is_same_moment(row: Row, other: Row) -> bool:
+    if row.span is None or other.span is None:
+        return False
+    if row.modality == Modality.TEXT:
+        return row.span[0] < other.span[1] and other.span[0] < row.span[1]
+    return abs(row.span[0] - other.span[0]) < SAME_MOMENT_S
 
 
 def _id_bytes(row: Row | None) -> bytes:

@@ -74,6 +74,7 @@ class VectorQuery:
     exclude_ids: frozenset[str] = frozenset()  # such as the item that was asked about
     params: SearchParams = SearchParams()
     diversity: Diversity | None = None
+    moments: int = 1  # of one item, so many parts may be hits
     with_vector: bool = False
     attribute_mask: tuple[str, ...] | None = None  # None = all attributes
     explain: bool = False

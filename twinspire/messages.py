@@ -47,6 +47,7 @@ def search_message(collection: str, query: SearchQuery) -> search_pb2.SearchRequ
         expected_encoder_fingerprint=query.expected_fingerprint,
         index_version=query.index_version,
         explain=query.explain,
+        moments=query.moments if query.moments != 1 else None,
     )
     if query.attributes is not None:
         request.attribute_mask.CopyFrom(FieldMask(paths=query.attributes))

@@ -58,6 +58,7 @@ class SearchOptions(TypedDict, total=False):
     oversampling: float
     allow_partial: bool
     diversity: Diversity | None
+    moments: int
     expected_fingerprint: str
     index_version: str
     explain: bool
@@ -86,6 +87,7 @@ class SearchQuery:
     oversampling: float = 0.0  # candidates per hit asked for; 0 = 1
     allow_partial: bool = False  # rather than fail, leave out nodes of the index that do not answer
     diversity: Diversity | None = None  # spread the hits
+    moments: int = 1  # of one item, so many parts may be hits
     expected_fingerprint: str = ""  # refuse unless this encoder made the index
     index_version: str = ""  # empty = live
     explain: bool = False

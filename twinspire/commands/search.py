@@ -29,6 +29,7 @@ PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that j
 @click.option("--filter", "expression", metavar="EXPR", help="Only items whose attributes match.")
 @click.option("--hybrid", is_flag=True, help="Vectors and BM25 together, by the weight learned at build.")
 @click.option("--item", "item_id", metavar="ID", help="More like this item, instead of TEXT.")
+@click.option("--moments", type=int, default=1, help="Show up to so many parts of one item.")
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--index-version", default="", help="Search this version instead of the live one.")
 @click.option("--explain", is_flag=True, help="With --json: say how each score came about.")
@@ -44,6 +45,7 @@ def search_command(
     expression: str | None,
     hybrid: bool,
     item_id: str | None,
+    moments: int,
     exact: bool,
     index_version: str,
     explain: bool,
@@ -74,6 +76,7 @@ def search_command(
             hybrid=hybrid,
             limit=limit,
             filter=expression,
+            moments=moments,
             exact=exact,
             index_version=index_version,
             explain=explain,

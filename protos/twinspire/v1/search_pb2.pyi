@@ -67,6 +67,7 @@ class SearchRequest(_message.Message):
     EXPLAIN_FIELD_NUMBER: _builtins.int
     CALIBRATE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    MOMENTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     limit: _builtins.int
     """1 to 1000; unset: 10."""
@@ -82,6 +83,10 @@ class SearchRequest(_message.Message):
     explain: _builtins.bool
     calibrate: _builtins.bool
     """Fill SearchResponse.threshold and Hit.relevance. UNIMPLEMENTED without a calibrated detector."""
+    moments: _builtins.int
+    """Of one item, up to so many parts become hits: windows of a sound or video that begin at least 5 seconds
+    apart, or spans of a text that do not overlap. 1 to 100; unset: 1, the best part.
+    """
     @_builtins.property
     def query(self) -> Global___Query: ...
     @_builtins.property
@@ -113,17 +118,22 @@ class SearchRequest(_message.Message):
         explain: _builtins.bool = ...,
         calibrate: _builtins.bool = ...,
         diversity: Global___Diversity | None = ...,
+        moments: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "diversity", b"diversity", "filter", b"filter", "limit", b"limit", "params", b"params", "query", b"query", "score_threshold", b"score_threshold"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_moments", b"_moments", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "diversity", b"diversity", "filter", b"filter", "limit", b"limit", "moments", b"moments", "params", b"params", "query", b"query", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "calibrate", b"calibrate", "collection", b"collection", "diversity", b"diversity", "expected_encoder_fingerprint", b"expected_encoder_fingerprint", "experiment_key", b"experiment_key", "explain", b"explain", "filter", b"filter", "index_version", b"index_version", "limit", b"limit", "params", b"params", "query", b"query", "score_threshold", b"score_threshold", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_moments", b"_moments", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "calibrate", b"calibrate", "collection", b"collection", "diversity", b"diversity", "expected_encoder_fingerprint", b"expected_encoder_fingerprint", "experiment_key", b"experiment_key", "explain", b"explain", "filter", b"filter", "index_version", b"index_version", "limit", b"limit", "moments", b"moments", "params", b"params", "query", b"query", "score_threshold", b"score_threshold", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    _WhichOneofReturnType__moments: _TypeAlias = _typing.Literal["moments"]  # noqa: Y015
+    _WhichOneofArgType__moments: _TypeAlias = _typing.Literal["_moments", b"_moments"]  # noqa: Y015
     _WhichOneofReturnType__score_threshold: _TypeAlias = _typing.Literal["score_threshold"]  # noqa: Y015
     _WhichOneofArgType__score_threshold: _TypeAlias = _typing.Literal["_score_threshold", b"_score_threshold"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moments) -> _WhichOneofReturnType__moments | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__score_threshold) -> _WhichOneofReturnType__score_threshold | None: ...
 
