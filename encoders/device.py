@@ -62,10 +62,7 @@ def dtype(precision: str = "auto") -> "torch.dtype":
     """
     import torch
 
-    if precision not in PRECISIONS:
-        raise InvalidInput(
-            f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision"
-        )
+    check_precision(precision)
     where = device()
     if precision == "float32":
         return torch.float32
@@ -73,6 +70,18 @@ def dtype(precision: str = "auto") -> "torch.dtype":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     can = torch.cpu.get_capabilities()
     return torch.bfloat16 if any(can.get(name) for name in CPU_BF16) else torch.float32
+
+
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision.
+
+    Raises:
+        InvalidInput: if it is not.
+    """
+    if precision not in PRECISIONS:
+        raise InvalidInput(
+            f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision"
+        )
 
 
 def free_memory() -> int:

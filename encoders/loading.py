@@ -13,6 +13,7 @@ from retrieval.errors import IncompatibleModel
 LOADERS: Mapping[str, str] = {
     "two_tower": "encoders.two_tower.loading",
     "audio_layers": "encoders.audio.layers",
+    "image_backbone": "encoders.image.backbone",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from encoders.audio.layers import KIND
 from encoders.audio.pooling import pooled_layers
-from encoders.device import PRECISIONS
+from encoders.device import check_precision
 from encoders.pretrained.description import Description
 from encoders.pretrained.hub import CONFIG_FILE, read_json
 from encoders.pretrained.opening import read_config
@@ -52,10 +52,7 @@ def describe(
         precision: `auto` (bfloat16 where the device computes in it) or `float32`.
     """
     config = read_json(folder / CONFIG_FILE)
-    if precision not in PRECISIONS:
-        raise InvalidInput(
-            f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}", field="precision"
-        )
+    check_precision(precision)
     made = _whisper if config.get("model_type") == "whisper" else _wave
     preprocessing, architecture, files = made(folder, config, window_s)
     told = 0.0 if made is _whisper else WAVE_OVERLAP

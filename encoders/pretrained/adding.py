@@ -29,6 +29,7 @@ FAMILIES: Mapping[str, str] = {
     "mert_model": "encoders.audio.layers",
     "wav2vec2": "encoders.audio.layers",
     "whisper": "encoders.audio.layers",
+    "torchvision_mobilenet_v2": "encoders.image.backbone",
 }
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
