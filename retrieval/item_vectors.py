@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from retrieval.collections import collection_rowid
-from retrieval.content import Content, Modality
+from retrieval.content import Content
 from retrieval.embeddings import embeddings_of
 from retrieval.index import Vectors
 from retrieval.segments import NOT_SUPERSEDED, segment_texts
@@ -44,24 +44,26 @@ def item_vectors(ws: Workspace, collection: str, fingerprint: str, ids: Sequence
 
 
 def pending_segments_of(
-    ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str]
+    ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str], modalities: Sequence[str]
 ) -> list[tuple[int, Content]]:
-    """List the text segments of these items that have no vector of an encoder yet, by ascending key.
+    """List the segments of these items that have no vector of an encoder yet, by ascending key.
 
     Args:
         ws: the workspace.
         collection: of the items.
         fingerprint: of the encoder; it need not be known yet.
         ids: of the items; those that are missing are left out.
+        modalities: those that the encoder takes.
     """
     rows = ws.fetch(
         "SELECT segments.rowid FROM json_each(?) AS wanted"
-        " CROSS JOIN items ON items.collection = ? AND items.id = wanted.value AND items.modality = ?"
+        " CROSS JOIN items ON items.collection = ? AND items.id = wanted.value"
+        "  AND items.modality IN (SELECT value FROM json_each(?))"
         " CROSS JOIN segments ON segments.item = items.rowid"
         " WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
         "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
         f" AND {NOT_SUPERSEDED} ORDER BY segments.rowid",
-        (json.dumps(list(ids), ensure_ascii=False), collection, Modality.TEXT, fingerprint),
+        (json.dumps(list(ids), ensure_ascii=False), collection, json.dumps(list(modalities)), fingerprint),
     )
     keys = [key for (key,) in rows]
     return list(zip(keys, segment_texts(ws, collection, keys), strict=True))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 from encoders.encoder import Encoder
-from retrieval.content import Content
+from retrieval.content import Content, Modality
 from retrieval.errors import TwinspireError
 from retrieval.item_vectors import pending_segments_of
 from retrieval.segments import pending_segments
@@ -33,8 +33,9 @@ class Freshness:
         """
         if loaded.encoder is None:
             return
+        card = loaded.encoder.card
         pending = await self._workers.reads.run(
-            pending_segments_of, self._ws, loaded.collection, loaded.encoder.card.fingerprint, ids
+            pending_segments_of, self._ws, loaded.collection, card.fingerprint, ids, card.modalities
         )
         for start in range(0, len(pending), ENCODE_BATCH):
             error = await self._encode(loaded, loaded.encoder, pending[start : start + ENCODE_BATCH])
@@ -52,6 +53,7 @@ class Freshness:
                 loaded.encoder.card.fingerprint,
                 limit=ENCODE_BATCH,
                 after_key=after,
+                modalities=[Modality(modality) for modality in loaded.encoder.card.modalities],
             )
             if not pending:
                 break
