@@ -123,7 +123,9 @@ class Server:
         tokens = PageTokens(workspace_key(self._ws.root))
         return {
             "SearchService": SearchService(self.live, self.metrics),
-            "ItemService": ItemService(store, self.live, self._workers, self.metrics, tokens),
+            "ItemService": ItemService(
+                store, self._encoders.files, self.live, self._workers, self.metrics, tokens
+            ),
             "EncoderService": EncoderService(self._ws, self.live, self._encoders, self._workers),
             "CollectionService": CollectionService(self._ws, store, self.live, self._workers),
             "ServerService": ServerService(self._config, self.live),

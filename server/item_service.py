@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from protos.twinspire.v1 import items_pb2 as pb
 from retrieval.chunking import Chunking
 from retrieval.content import Modality
-from retrieval.errors import InvalidFilter, InvalidInput, TwinspireError, UriNotAllowed
+from retrieval.errors import InvalidFilter, InvalidInput, TwinspireError
 from retrieval.filters import Filter
 from retrieval.item_store import ItemStore
 from retrieval.items import Item, UpsertCounts, validate_item
@@ -13,6 +13,7 @@ from server.calls import Context
 from server.live import Live
 from server.metrics import Metrics
 from server.paging import PageTokens, listing_name
+from server.prepared import MediaFiles
 from server.status import clip, status_of
 from server.translation.filters import filter_from
 from server.translation.items import item_from, item_to
@@ -28,9 +29,16 @@ class ItemService:
     """Stores, deletes, gets, lists and counts items."""
 
     def __init__(
-        self, store: ItemStore, live: Live, workers: Workers, metrics: Metrics, tokens: PageTokens
+        self,
+        store: ItemStore,
+        files: MediaFiles,
+        live: Live,
+        workers: Workers,
+        metrics: Metrics,
+        tokens: PageTokens,
     ) -> None:
         self._store = store
+        self._files = files
         self._live = live
         self._workers = workers
         self._metrics = metrics
@@ -39,7 +47,10 @@ class ItemService:
     async def upsert_items(self, request: pb.UpsertItemsRequest, _context: Context) -> pb.UpsertItemsResponse:
         """Answer one request of UpsertItems once its items are durable and found by searches."""
         _check_count("items", len(request.items))
-        items, errors = _valid_items(request)
+        if any(item.uri for item in request.items):  # files are looked at, which may take a while
+            items, errors = await self._workers.reads.run(self._valid_items, request)
+        else:
+            items, errors = self._valid_items(request)
         chunking = self._live.chunking(request.collection)
         counts, last = await self._workers.writes.run(
             self._upsert, request.collection, items, request.create_collection, chunking
@@ -53,6 +64,19 @@ class ItemService:
             unchanged=counts.unchanged,
             errors=errors,
         )
+
+    def _valid_items(self, request: pb.UpsertItemsRequest) -> tuple[list[Item], list[pb.ItemError]]:
+        """Tell the items that can be stored from those that cannot, and say why."""
+        items: list[Item] = []
+        errors: list[pb.ItemError] = []
+        for index, message in enumerate(request.items):
+            try:
+                item = item_from(message)
+                validate_item(item)
+                items.append(item if item.modality == Modality.TEXT else self._files.identify(item))
+            except TwinspireError as error:
+                errors.append(pb.ItemError(index=index, id=clip(message.id), error=status_of(error)))
+        return items, errors
 
     def _upsert(
         self, collection: str, items: Sequence[Item], create: bool, chunking: Chunking | None
@@ -147,19 +171,3 @@ class ItemService:
 def _check_count(field: str, count: int) -> None:
     if not 1 <= count <= MAX_ITEMS:
         raise InvalidInput(f"{field}: expected 1 to {MAX_ITEMS}, got {count}", field=field)
-
-
-def _valid_items(request: pb.UpsertItemsRequest) -> tuple[list[Item], list[pb.ItemError]]:
-    """Tell the items that can be stored from those that cannot, and say why."""
-    items: list[Item] = []
-    errors: list[pb.ItemError] = []
-    for index, message in enumerate(request.items):
-        try:
-            item = item_from(message)
-            if item.modality != Modality.TEXT:
-                raise UriNotAllowed("uri: no folder is open to media files")
-            validate_item(item)
-            items.append(item)
-        except TwinspireError as error:
-            errors.append(pb.ItemError(index=index, id=clip(message.id), error=status_of(error)))
-    return items, errors

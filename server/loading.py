@@ -55,12 +55,12 @@ class Encoders:
     def __init__(self, ws: Workspace, load: LoadEncoder = load_encoder_lazily) -> None:
         self._ws = ws
         self._load = load
-        self._files = MediaFiles(ws)
+        self.files = MediaFiles(ws)
         self._loaded: WeakValueDictionary[str, Encoder] = WeakValueDictionary()
 
     def close(self) -> None:
         """End what decodes files for them."""
-        self._files.close()
+        self.files.close()
 
     def by_fingerprint(self, fingerprint: str) -> Encoder | None:
         """Return the encoder of a fingerprint; None if no such model is registered.
@@ -93,7 +93,7 @@ class Encoders:
         if encoder.card.fingerprint != model.fingerprint:
             raise EncoderIndexMismatch(model.fingerprint, encoder.card.fingerprint)
         if isinstance(encoder, MediaEncoder):
-            encoder = PreparedEncoder(encoder, self._files)
+            encoder = PreparedEncoder(encoder, self.files)
         self._loaded[model.fingerprint] = encoder
         return encoder
 

@@ -1,7 +1,9 @@
 """Encoders of media as the server calls them: files are decoded first, in limited processes."""
 
+import hashlib
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +13,9 @@ from encoders.encoder import MediaEncoder
 from encoders.media.decoding import Decoder
 from encoders.media.preparing import prepare
 from retrieval.content import Content
-from retrieval.errors import TwinspireError
-from retrieval.media_roots import media_roots
+from retrieval.errors import MediaUnreadable, TwinspireError
+from retrieval.items import Item
+from retrieval.media_roots import media_roots, resolve_uri
 from retrieval.workspace import Workspace
 
 
@@ -29,6 +32,20 @@ class MediaFiles:
         by_uri = any(content.uri and not content.media for content in contents)
         roots = media_roots(self._ws) if by_uri and not self._ws.mirrors_redis else {}
         return prepare(contents, encoder.decode_specs, self._running(), roots)
+
+    def identify(self, item: Item) -> Item:
+        """Find the file of an item and take its hash, so that another content counts as another one.
+
+        Raises:
+            UriNotAllowed: if its uri does not lead to a file under a root.
+            MediaUnreadable: if the file cannot be read.
+        """
+        roots = {} if self._ws.mirrors_redis else media_roots(self._ws)
+        try:
+            with resolve_uri(roots, item.uri).open("rb") as file:
+                return replace(item, content_hash=hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise MediaUnreadable(f"uri: the file cannot be read: {error.strerror}") from error
 
     def _running(self) -> Decoder:
         with self._lock:
