@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import shutil
 import time
 from pathlib import Path
@@ -15,26 +14,14 @@ from encoders.training.data import TrainingData, read_training_data
 from encoders.training.distributed import join, rank, share
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fit import Neighbours, Training, fit
-from encoders.two_tower.architecture import KIND
+from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
 from encoders.two_tower.saving import save_two_tower
 from encoders.two_tower.towers import TwoTower
 from encoders.two_tower.vocabulary import Vocabulary
 from retrieval.durable import write_durably
-from retrieval.errors import InvalidInput, UnreadableSource
-from retrieval.failpoints import failpoint
-from retrieval.registry import (
-    Job,
-    finish_run,
-    model_folder,
-    next_model_version,
-    register_model,
-    start_job,
-    start_run,
-)
+from retrieval.errors import UnreadableSource
+from retrieval.registry import Job, model_folder
 from retrieval.workspace import Workspace
-
-CURVES_FILE = "training.json"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
 def train_two_tower(
@@ -68,8 +55,7 @@ def train_two_tower(
         UnreadableSource: if the file of word vectors is not one.
         EncoderFault: if the training diverged.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(f"model name: expected letters, digits, '.', '_', '-', got {name!r}", field="name")
+    check_name(name)
     join()
     on_progress(StageStarted(stage="read"))
     data = read_training_data(ws, collection, skip_missing=config.skip_missing)
@@ -79,7 +65,15 @@ def train_two_tower(
     if rank() > 0:
         fit(training)
         return EncoderCard.from_json(share(None))
-    job = _begin(ws, collection, name, training, digest)
+    job = begin_training(
+        ws,
+        collection,
+        name,
+        digest,
+        config=config.record(),
+        seed=config.seed,
+        data_digest=data.digest,
+    )
     vocabulary, towers = fit(training)
     card = _save(ws, name, training, job, vocabulary, towers)
     share(card.to_json())
@@ -99,25 +93,6 @@ def _digest(config: TwoTowerConfig, data: TrainingData, *, mined: bool) -> str:
             with file.open("rb") as handle:
                 digest.update(hashlib.file_digest(handle, "sha256").digest())
     return digest.hexdigest()
-
-
-def _begin(ws: Workspace, collection: str, name: str, training: Training, digest: str) -> Job:
-    """Find the interrupted training of this digest, or begin a run and reserve a version."""
-    job = start_job(ws, "train", collection, {"model": name, "digest": digest})
-    if job.position is None:
-        version = next_model_version(ws, name)
-        model_folder(ws, name, version).mkdir(parents=True)
-        run = start_run(
-            ws,
-            "train",
-            collection=collection,
-            model=f"{name}@{version}",
-            config=training.config.record(),
-            seed=training.config.seed,
-            data_digest=training.data.digest,
-        )
-        job.advance({"version": version, "run": run})
-    return job
 
 
 def _save(
@@ -147,16 +122,6 @@ def _save(
         training=config.record(),
         metrics=training.metrics,
     )
-    failpoint("model-written")
-    with ws.atomic():
-        register_model(ws, name, version, KIND, card.fingerprint, training.metrics)
-        finish_run(
-            ws,
-            job.position["run"],
-            metrics=training.metrics,
-            artifacts={"curves": training.curves, "fingerprint": card.fingerprint},
-        )
-        job.finish()
-        failpoint("model-not-committed")
+    finish_training(ws, job, card, artifacts={"curves": training.curves})
     shutil.rmtree(training.work, ignore_errors=True)
     return card

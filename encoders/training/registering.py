@@ -1,0 +1,79 @@
+"""What every training does around its loop: a name that is checked, a run, a version, a job that resumes."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from encoders.card import EncoderCard
+from retrieval.errors import InvalidInput
+from retrieval.failpoints import failpoint
+from retrieval.registry import (
+    Job,
+    finish_run,
+    model_folder,
+    next_model_version,
+    register_model,
+    start_job,
+    start_run,
+)
+from retrieval.workspace import Workspace
+
+CURVES_FILE = "training.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_name(name: str) -> None:
+    """Check what a model is to be called.
+
+    Raises:
+        InvalidInput: if a folder could not be called so.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"model name: expected letters, digits, '.', '_', '-', got {name!r}", field="name")
+
+
+def begin_training(
+    ws: Workspace,
+    collection: str,
+    name: str,
+    digest: str,
+    *,
+    config: Mapping[str, Any],
+    seed: int,
+    data_digest: str,
+) -> Job:
+    """Find the interrupted training of this digest, or begin a run and reserve a version.
+
+    Returns:
+        The job; its position holds the `version` and the `run`.
+    """
+    job = start_job(ws, "train", collection, {"model": name, "digest": digest})
+    if job.position is None:
+        version = next_model_version(ws, name)
+        model_folder(ws, name, version).mkdir(parents=True)
+        run = start_run(
+            ws,
+            "train",
+            collection=collection,
+            model=f"{name}@{version}",
+            config=config,
+            seed=seed,
+            data_digest=data_digest,
+        )
+        job.advance({"version": version, "run": run})
+    return job
+
+
+def finish_training(ws: Workspace, job: Job, card: EncoderCard, *, artifacts: Mapping[str, Any]) -> None:
+    """Register a model whose folder is complete, and end its run and its job, all or none."""
+    failpoint("model-written")
+    with ws.atomic():
+        register_model(ws, card.name, card.version, card.kind, card.fingerprint, card.metrics)
+        finish_run(
+            ws,
+            job.position["run"],
+            metrics=card.metrics,
+            artifacts={**artifacts, "fingerprint": card.fingerprint},
+        )
+        job.finish()
+        failpoint("model-not-committed")
