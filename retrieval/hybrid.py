@@ -30,12 +30,8 @@ class Sides:
 class HybridSource(Protocol):
     """What hybrid search needs of a searcher."""
 
-    def has_vectors(self, keys: Keys) -> NDArray[np.bool_]:
-        """Tell which keys have a stored vector."""
-        ...
-
-    def vectors(self, keys: Keys) -> Vectors:
-        """Return the stored vectors of these keys."""
+    def known_vectors(self, keys: Keys) -> tuple[Keys, Vectors]:
+        """Return those of these keys that have a stored vector, and the vectors."""
         ...
 
     def owners(self, keys: Sequence[int]) -> Mapping[int, tuple[int, str] | None]:
@@ -87,18 +83,29 @@ def gather_sides(
         [rowid for rowid, _, _ in hits if rowid not in found]
         for found, hits in zip(dense, lexical, strict=True)
     ]
-    segments = source.segments_of(sorted({rowid for rowids in lexical_only for rowid in rowids}))
+    beside_items = sorted({rowid for rowids in lexical_only for rowid in rowids})
+    segments = source.segments_of(beside_items)
+    known = _vectors_of(source, [segments.get(rowid, ()) for rowid in beside_items], nearest.partial)
     sides = []
     for row in range(len(texts)):
-        try:
-            beside = _nearest_segments(source, queries[row], lexical_only[row], segments)
-        except Unavailable:
-            if not nearest.partial:
-                raise
-            beside = {}  # their vectors may be in the part that is away
+        beside = _nearest_segments(known, queries[row], lexical_only[row], segments)
         complete = len(lexical[row]) < depth and bool((nearest.keys[row] == NO_KEY).any())
         sides.append(_join(dense[row], lexical[row], scores[row], beside, complete))
     return sides
+
+
+def _vectors_of(
+    source: HybridSource, segments: Sequence[Sequence[int]], partial: bool
+) -> tuple[Keys, Vectors]:
+    """Read the vectors of all these segments at once: those that have one, ascending, and the rows."""
+    keys = np.unique(np.array([key for own in segments for key in own], dtype=np.int64))
+    if len(keys):
+        try:
+            return source.known_vectors(keys)
+        except Unavailable:
+            if not partial:
+                raise
+    return keys[:0], np.empty((0, 0), np.float32)  # there are none, or they are in the part that is away
 
 
 _Dense = dict[int, tuple[int, str, float]]  # item rowid -> key of its nearest segment, id, cosine
@@ -114,7 +121,10 @@ def _best_segments(nearest: Neighbors, row: int, owners: Mapping[int, tuple[int,
 
 
 def _nearest_segments(
-    source: HybridSource, query: Vectors, items: Sequence[int], segments: Mapping[int, Sequence[int]]
+    known: tuple[Keys, Vectors],
+    query: Vectors,
+    items: Sequence[int],
+    segments: Mapping[int, Sequence[int]],
 ) -> dict[int, tuple[int, float]]:
     """Find the nearest segment of each item: its key and cosine, NaN if the item has no vector."""
     pairs = [(rowid, key) for rowid in items for key in segments.get(rowid, ())]
@@ -122,8 +132,9 @@ def _nearest_segments(
         return {}
     keys = np.array([key for _, key in pairs], dtype=np.int64)
     cosines = np.full(len(keys), np.nan)
-    there = source.has_vectors(keys)
-    cosines[there] = source.vectors(keys[there]) @ query
+    there = np.isin(keys, known[0])
+    if there.any():
+        cosines[there] = known[1][np.searchsorted(known[0], keys[there])] @ query
     best: dict[int, tuple[int, float]] = {}
     for (rowid, key), cosine in zip(pairs, cosines.tolist(), strict=True):
         if rowid not in best or not cosine <= best[rowid][1]:  # anything is better than NaN

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from retrieval.errors import FailedPrecondition, VersionMoved, VersionNotFound
-from retrieval.redis_layout import PREFIX, vector_keys
+from retrieval.redis_layout import PREFIX, REDIS_FILE, VectorKeys, vector_keys
 from retrieval.redis_server import RedisServer
 
 COLLECTIONS = f"{PREFIX}:collections"
@@ -107,6 +107,17 @@ class RedisCatalog:
         if not reply:
             raise VersionNotFound(f"collection {collection!r} has no index version {version!r} in Redis")
         return {name.decode(): body for name, body in zip(reply[::2], reply[1::2], strict=True)}
+
+    def vector_keys(self, collection: str, version: str) -> VectorKeys:
+        """Return where a version's vectors are.
+
+        Raises:
+            VersionNotFound: if there is no such version.
+        """
+        body = self._server.call("HGET", self._key(collection, f"files:{version}"), REDIS_FILE)
+        if body is None:
+            raise VersionNotFound(f"collection {collection!r} has no index version {version!r} in Redis")
+        return vector_keys(body)
 
     def alias(self, collection: str) -> Alias:
         """Return what is live; empty if nothing is."""

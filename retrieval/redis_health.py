@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_items import RedisItems
-from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, is_patched
 
 # An item's memory is that of these many, times the number there is.
@@ -119,8 +118,7 @@ def _bytes(server: RedisServer, collection: str) -> int:
     """Sum up what the vectors of all versions take, and about what the items do."""
     catalog = RedisCatalog(server)
     versions = catalog.versions(collection)
-    bodies = [catalog.files(collection, version)[REDIS_FILE] for version in versions]
-    vectors = [key for body in bodies for key in vector_keys(body).all()]
+    vectors = [key for version in versions for key in catalog.vector_keys(collection, version).all()]
     items = RedisItems(server, collection, max(1, catalog.partitions(collection)))
     count = items.count()
     sample = items.keys_of_some(SAMPLED_ITEMS)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from retrieval.errors import BackendUnavailable
+from retrieval.redis_changes import changes_key
 from retrieval.redis_layout import PREFIX, partition_tags
 from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer
@@ -23,20 +24,26 @@ FIRST_PROVISIONAL_KEY = 1 << 52
 LIST_BATCH = 1000
 WRITE_BATCH = 500
 
-# KEYS: item, order. ARGV: id, rowid, then fields. Returns the segments that the item had before.
+# KEYS: item, order, changes. ARGV: id, rowid, whether all is told, then fields. Returns the segments that the
+# item had before. Another content has another rowid; what merely has other attributes neither comes nor goes.
 PUT = """
-local was = redis.call('HGET', KEYS[1], 'segments')
+local was = redis.call('HMGET', KEYS[1], 'rowid', 'segments')
 redis.call('DEL', KEYS[1])
-for at = 3, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+for at = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
 redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-return was"""
+if was[1] ~= ARGV[2] then
+  if was[1] then redis.call('XADD', KEYS[3], '*', 'gone', was[1]) end
+  if ARGV[3] == '1' then redis.call('XADD', KEYS[3], '*', 'come', ARGV[2], 'id', ARGV[1]) end
+end
+return was[2]"""
 
-# KEYS: item, order. ARGV: id. Returns the segments that the item had, or nil.
+# KEYS: item, order, changes. ARGV: id. Returns the segments that the item had, or nil.
 DELETE = """
-local was = redis.call('HGET', KEYS[1], 'segments')
+local was = redis.call('HMGET', KEYS[1], 'rowid', 'segments')
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
-return was"""
+if was[1] then redis.call('XADD', KEYS[3], '*', 'gone', was[1]) end
+return was[2]"""
 
 _FIELDS = ("rowid", "modality", "text", "uri", "attributes", "created_at", "digest", "segments")
 
@@ -87,6 +94,11 @@ class RedisItems:
         self.collection = collection
         self._tags = partition_tags(collection, partitions)
 
+    @property
+    def partitions(self) -> int:
+        """Over how many partitions they are spread."""
+        return len(self._tags)
+
     def _item(self, id: str) -> str:
         return f"{self._prefix(self._place(id))}:item:{id}"
 
@@ -121,8 +133,12 @@ class RedisItems:
         last = FIRST_PROVISIONAL_KEY + int(self._server.call("INCRBY", sequence, count))
         return range(last - count, last)
 
-    def put(self, items: Sequence[RedisItem]) -> list[int]:
+    def put(self, items: Sequence[RedisItem], *, told: bool = True) -> list[int]:
         """Write items, each at once.
+
+        Args:
+            items: in any number.
+            told: write down which are new; else whoever does it marks the changes when all is done.
 
         Returns:
             The keys of segments that died by it, whose vectors are to be removed.
@@ -138,16 +154,16 @@ class RedisItems:
                     for span in item.segments
                 ]
             )
-            replies = self._server.run([self._put(item) for item in part])
-            for item, before in zip(part, replies, strict=True):
+            # What is new and that something is reach others at once, else they look for what is dead.
+            puts = [self._put(item, told) for item in part]
+            replies = self._server.run([*puts, ("INCR", self._generation)])
+            for item, before in zip(part, replies[:-1], strict=True):
                 kept = {span.key for span in item.segments}
                 dead += [span.key for span in _spans(before) if span.key not in kept]
         self._forget(dead)
-        if items:
-            self.changed()
         return dead
 
-    def _put(self, item: RedisItem) -> Command:
+    def _put(self, item: RedisItem, told: bool) -> Command:
         spans = json.dumps([list(span) for span in item.segments])
         values: tuple[str | int, ...] = (
             item.rowid,
@@ -162,8 +178,12 @@ class RedisItems:
         pairs: list[str | int] = []
         for name, value in zip(_FIELDS, values, strict=True):
             pairs += [name, value]
-        order = self._order(self._place(item.id))
-        return ("EVAL", PUT, 2, self._item(item.id), order, item.id, item.rowid, *pairs)
+        return ("EVAL", PUT, 3, *self._keys(item.id), item.id, item.rowid, int(told), *pairs)
+
+    def _keys(self, id: str) -> tuple[str, str, str]:
+        """The Redis keys that the scripts write."""
+        place = self._place(id)
+        return self._item(id), self._order(place), changes_key(self.collection, self._tags[place])
 
     def delete(self, ids: Sequence[str]) -> tuple[list[str], list[int]]:
         """Delete items.
@@ -172,14 +192,11 @@ class RedisItems:
             The ids that were there, and the keys of their segments, whose vectors are to be removed.
         """
         wanted = list(dict.fromkeys(ids))
-        replies = self._server.run(
-            [("EVAL", DELETE, 2, self._item(id), self._order(self._place(id)), id) for id in wanted]
-        )
+        deletes = [("EVAL", DELETE, 3, *self._keys(id), id) for id in wanted]
+        *replies, _ = self._server.run([*deletes, ("INCR", self._generation)]) if wanted else [None]
         found = [id for id, before in zip(wanted, replies, strict=True) if before is not None]
         dead = [span.key for before in replies for span in _spans(before)]
         self._forget(dead)
-        if found:
-            self.changed()
         return found, dead
 
     def _forget(self, keys: Sequence[int]) -> None:
@@ -243,6 +260,39 @@ class RedisItems:
             for id, rowid in zip(reply[::2], reply[1::2], strict=True)
         ]
         return sorted(found)[:limit]
+
+    def above(self, rowid: int, reach: Reach = EVERYWHERE) -> list[dict[int, str] | None]:
+        """List the rowids and ids above a rowid, by partition; None for one that is out of reach."""
+        replies = reach.ask(
+            self._server,
+            [
+                ("ZRANGE", self._order(place), f"({rowid}", "+inf", "BYSCORE", "WITHSCORES")
+                for place in range(len(self._tags))
+            ],
+        )
+        return [
+            None
+            if isinstance(reply, BackendUnavailable)
+            else {int(float(at)): id.decode() for id, at in zip(reply[::2], reply[1::2], strict=True)}
+            for reply in replies
+        ]
+
+    def ids_of(self, rowids: Sequence[tuple[int, int]], reach: Reach = EVERYWHERE) -> list[str | None]:
+        """Return the ids of items; None for those that are gone, or out of reach.
+
+        Args:
+            rowids: each with its partition.
+            reach: whether parts may be away.
+        """
+        replies = reach.ask(
+            self._server,
+            [("ZRANGE", self._order(place), rowid, rowid, "BYSCORE") for place, rowid in rowids],
+        )
+        return [reply[0].decode() if isinstance(reply, list) and reply else None for reply in replies]
+
+    def place(self, id: str) -> int:
+        """Return the partition that an item lies in."""
+        return self._place(id)
 
     def keys_of_some(self, limit: int) -> list[str]:
         """Return the Redis keys of the first items."""

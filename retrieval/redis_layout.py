@@ -78,6 +78,14 @@ class VectorKeys:
         """The sorted set of the keys that were added after the build."""
         return self._key(partition, "added")
 
+    def words(self, partition: int) -> str:
+        """The hash of a part of all tokens, each with the texts that hold it."""
+        return self._key(partition, "words")
+
+    def texts(self, partition: int) -> str:
+        """The hash of what `words` says of the partition's items: their rowids, lengths and segments."""
+        return self._key(partition, "texts")
+
     def all(self) -> Iterator[str]:
         """Every Redis key of the build."""
         for partition in range(self.partitions):
@@ -85,6 +93,8 @@ class VectorKeys:
             yield self.floats(partition)
             yield self.state(partition)
             yield self.added(partition)
+            yield self.words(partition)
+            yield self.texts(partition)
 
     def partition_of(self, keys: Keys) -> NDArray[np.int64]:
         """Tell in which partition each segment's vector lies, shape (n,)."""

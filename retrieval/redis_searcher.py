@@ -1,14 +1,16 @@
 """Searching a Redis version beside a database: what is fresh goes to Redis, where every server finds it."""
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.alike import AlikeAnswer
 from retrieval.content import Content
-from retrieval.errors import FailedPrecondition, TwinspireError, Unavailable
+from retrieval.errors import TwinspireError, Unavailable
 from retrieval.filter_sql import validate_filter
 from retrieval.filters import Filter
 from retrieval.index import Keys, Selection, Vectors
@@ -18,29 +20,22 @@ from retrieval.redis_filters import compile_filter, matches, shown_attributes
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems
 from retrieval.redis_journal import RedisJournal
+from retrieval.redis_lexical import LexicalNotServed, RedisLexical
 from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import redis_server
 from retrieval.redis_sharing import open_sharing
 from retrieval.redis_store import segment_contents
 from retrieval.row_cache import RowCache
-from retrieval.search import Row, SearchResult, VectorQuery
+from retrieval.search import Row, SearchParams, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 
 MAX_ROWS = 100_000
 MAX_SELECTIONS = 32
+# Searches of one query, where writes overtake it again and again.
+MAX_ATTEMPTS = 3
 
-
-class LexicalNotServed(FailedPrecondition):
-    """This server has no database, and so no index of words."""
-
-    reason = "LEXICAL_NOT_SERVED"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "this server has no database, and so no index of words: ask for text, not for hybrid, or ask a"
-            " server that has the workspace"
-        )
+T = TypeVar("T")
 
 
 def make_redis_searcher(ws: Workspace, collection: str, opened: OpenIndex) -> Searcher:
@@ -130,6 +125,9 @@ class LoneRedisSearcher(Searcher):
         self._items = RedisItems(redis_server(), collection, max(1, catalog.partitions(collection)))
         super().__init__(ws, collection, opened)
         self._cache = self._rows = RedisRows(self._items, self._in_redis, self._numeric)
+        self._words = RedisLexical(redis_server(), opened.index.where, self._items, lambda: self._rows.reach)
+        with suppress(LexicalNotServed):  # whoever asks for words is told
+            self._words.follow(self._rows.seen_generation())
 
     @property
     def fresh_count(self) -> int:
@@ -189,26 +187,86 @@ class LoneRedisSearcher(Searcher):
         return id in self._items.get([id])
 
     def search(self, queries: Sequence[VectorQuery]) -> list[SearchResult | TwinspireError]:
-        """Answer a batch of queries; those that ask for words get an error each."""
-        wordless = [query for query in queries if not query.lexical_text]
-        strict = [query for query in wordless if not _may_miss(query)]
-        whole = iter(super().search(strict) if strict else [])
-        in_part = iter(self._search_in_part([query for query in wordless if _may_miss(query)]))
-        return [
-            LexicalNotServed() if query.lexical_text else next(in_part if _may_miss(query) else whole)
-            for query in queries
-        ]
+        """Answer a batch of queries."""
+        answers: dict[int, SearchResult | TwinspireError] = {}
+        for may_miss in (False, True):
+            for with_words in (False, True):
+                places = [
+                    place
+                    for place, query in enumerate(queries)
+                    if (_may_miss(query), bool(query.lexical_text)) == (may_miss, with_words)
+                ]
+                if places:
+                    found = self._search([queries[place] for place in places], may_miss, with_words)
+                    answers |= zip(places, found, strict=True)
+        return [answers[place] for place in range(len(queries))]
 
-    def _search_in_part(self, queries: Sequence[VectorQuery]) -> list[SearchResult | TwinspireError]:
-        """Answer queries that may miss items which are out of reach."""
-        if not queries:
-            return []
-        with self._rows.reaching(Reach(may_miss=True)) as reach:
-            answers = super().search(queries)
+    def _search(
+        self, queries: Sequence[VectorQuery], may_miss: bool, with_words: bool
+    ) -> Sequence[SearchResult | TwinspireError]:
+        """Answer queries that are alike in what they need."""
+        with self._rows.reaching(Reach(may_miss)) as reach:
+            try:
+                answers = self._steadily(lambda: self._answer(queries, with_words))
+            except LexicalNotServed as error:
+                return [error] * len(queries)
         for answer in answers:
             if isinstance(answer, SearchResult):
                 answer.partial = answer.partial or reach.fault is not None
         return answers
+
+    def _answer(
+        self, queries: Sequence[VectorQuery], with_words: bool
+    ) -> list[SearchResult | TwinspireError]:
+        if with_words:
+            self._words.follow(self._rows.seen_generation())
+        return super().search(queries)
+
+    def search_alike(self, vectors: Vectors, limit: int, params: SearchParams) -> AlikeAnswer:
+        """Answer queries that differ only in their vector."""
+        return self._steadily(lambda: super(LoneRedisSearcher, self).search_alike(vectors, limit, params))
+
+    def _steadily(self, search: Callable[[], T]) -> T:
+        """Search again if what was found was replaced meanwhile, so that none is missed that is there."""
+        for _ in range(MAX_ATTEMPTS - 1):
+            self._rows.begin()
+            answer = search()
+            if not self._rows.was_overtaken():
+                return answer
+        return search()
+
+    def known_vectors(self, keys: Keys) -> tuple[Keys, Vectors]:
+        """Return those of these keys that have a stored vector, and the vectors; both by ascending key."""
+        return self._in_redis.stored.fetch(np.unique(keys), self._rows.reach)
+
+    def _read_owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str] | None]:
+        found = self._words.owners(keys)
+        if None in found.values():
+            self._rows.note_dead()
+        unknown = [key for key in keys if key not in found]
+        if unknown:
+            ids = self._items.owners(unknown, self._rows.reach)
+            items = self._items.get(list(ids.values()), self._rows.reach)
+            found |= {
+                key: (items[id].rowid, id)
+                for key, id in ids.items()
+                if id in items and items[id].row(key) is not None
+            }
+        return found
+
+    def _read_segments(self, items: Sequence[int]) -> dict[int, Sequence[int]]:
+        return self._words.segments_of(items)
+
+    def lexical_search(
+        self, texts: Sequence[str], limit: int, filter: Filter | None
+    ) -> list[list[tuple[int, str, float]]]:
+        """Find the items that fit each text best by BM25: (item rowid, id, score)."""
+        return self._words.find(texts, limit, None if filter is None else self._rows.selection(filter))
+
+    def lexical_scores(self, texts: Sequence[str], items: Sequence[Sequence[int]]) -> list[dict[int, float]]:
+        """Score given items for each text by BM25; those with no word in common score 0."""
+        found = self._words.scores(texts, items)
+        return [dict(zip(*pair, strict=True)) for pair in zip(items, found, strict=True)]
 
 
 def _may_miss(query: VectorQuery) -> bool:
@@ -261,7 +319,8 @@ class RedisRows(RowCache):
         self._items = items
         self._index = index
         self._numeric = numeric
-        self.generation = -1
+        self.generation = 0  # grows with each change that was noticed
+        self._seen = -1  # of Redis
         self._known: dict[int, Row | None] = {}
         self._filters: dict[str, RedisSelection] = {}
         self._thread = threading.local()
@@ -275,12 +334,39 @@ class RedisRows(RowCache):
         finally:
             self._thread.reach = EVERYWHERE
 
+    @property
+    def reach(self) -> Reach:
+        """How much this thread must reach now."""
+        reach: Reach = getattr(self._thread, "reach", EVERYWHERE)
+        return reach
+
+    def begin(self) -> None:
+        """Let a search of this thread begin."""
+        self._thread.met_dead = False
+
+    def note_dead(self) -> None:
+        """Note that this thread's search found what is dead."""
+        self._thread.met_dead = True
+
+    def was_overtaken(self) -> bool:
+        """Tell whether this thread's search found what died while it was under way."""
+        if not getattr(self._thread, "met_dead", False):
+            return False
+        seen = self._seen
+        return self.seen_generation() != seen
+
+    def seen_generation(self) -> int:
+        """Return the generation of Redis that is known here, after a look at it; -1 if it is out of reach."""
+        self.refresh()
+        return self._seen
+
     def refresh(self) -> bool:
         """Forget everything if Redis was written to since the last call."""
-        generation = self._items.generation(getattr(self._thread, "reach", EVERYWHERE))
-        if generation != self.generation or generation < 0:  # there may have been a write
+        seen = self._items.generation(self.reach)
+        if seen != self._seen or seen < 0:  # there may have been a write
             self._known, self._filters = {}, {}
-            self.generation = generation
+            self._seen = seen
+            self.generation += 1
         return False  # there are no vectors beside Redis to read
 
     def rows(self, keys: Sequence[int]) -> Mapping[int, Row | None]:
@@ -290,8 +376,10 @@ class RedisRows(RowCache):
         if missing:
             if len(known) > MAX_ROWS:
                 known = self._known = {key: known[key] for key in keys if key in known}
-            reach = getattr(self._thread, "reach", EVERYWHERE)
+            reach = self.reach
             found = self._items.rows(missing, reach)
+            if None in found.values():
+                self.note_dead()
             if reach.fault is not None:  # what seems dead may only be away
                 return {**known, **found}
             known.update(found)

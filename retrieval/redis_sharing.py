@@ -5,7 +5,7 @@ and whenever a server that has the database looks.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from retrieval.embeddings import embeddings_of
 from retrieval.index import Keys
 from retrieval.manifest import Manifest
 from retrieval.redis_catalog import RedisCatalog
+from retrieval.redis_changes import RedisChanges
 from retrieval.redis_filters import shown_attributes
 from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, Span
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
+from retrieval.redis_words import SINCE, write_words
 from retrieval.workspace import Workspace
 
 # Attributes that get a number of their own in every element; under others, ranges are looked at twice.
@@ -43,6 +45,8 @@ class RedisSharing:
         server = redis_server()
         where = vector_keys((folder / REDIS_FILE).read_text())
         self._ws = ws
+        self._server = server
+        self._where = where
         self._collection = manifest.collection
         self._fingerprint = manifest.fingerprint
         self._built_key = manifest.built_key
@@ -58,22 +62,41 @@ class RedisSharing:
         """
         newer, after = self._journal.waiting(), 0
         while items := list(self._stored("items WHERE collection = ? AND items.rowid > ?", after)):
-            self._write([item for item in items if item.id not in newer])
+            self._write([item for item in items if item.id not in newer], told=False)
             after = items[-1].rowid
-        deleted = [id for id, is_deleted in self._journal.waiting().items() if is_deleted and id not in newer]
-        self.forget(deleted)  # while this was going on
+        self._forget_deleted(newer)
         self.drop_dead()
 
+    def share_words(self, since: Sequence[str]) -> None:
+        """Write the words of all texts, for hybrid search without a database.
+
+        Args:
+            since: marks in the stream of changes that are older than all that was shared.
+        """
+        write_words(self._ws, self._server, self._where, since, list(self._journal.waiting()))
+
     def share(self, ids: Sequence[str]) -> None:
-        """Write these items and their vectors; those that the database does not have are removed."""
-        for start in range(0, len(ids), SHARE_BATCH):
-            part = list(ids[start : start + SHARE_BATCH])
+        """Write these items and their vectors; those that the database does not have are removed.
+
+        What servers without a database wrote since is newer, and stays.
+        """
+        newer = self._journal.waiting() if ids else {}
+        wanted = [id for id in ids if id not in newer]
+        for start in range(0, len(wanted), SHARE_BATCH):
+            part = wanted[start : start + SHARE_BATCH]
             asked = json.dumps(part, ensure_ascii=False)
             items = list(
                 self._stored("items WHERE collection = ? AND id IN (SELECT value FROM json_each(?))", asked)
             )
             self._write(items)
             self.forget(set(part) - {item.id for item in items})
+        if wanted:
+            self._forget_deleted(newer)
+
+    def _forget_deleted(self, newer: Mapping[str, bool]) -> None:
+        """Remove what was deleted without the database while it was being shared."""
+        waiting = self._journal.waiting().items()
+        self.forget([id for id, is_deleted in waiting if is_deleted and id not in newer])
 
     def forget(self, ids: Sequence[str] | set[str]) -> None:
         """Remove items and their vectors."""
@@ -114,15 +137,15 @@ class RedisSharing:
         for *values, segments in rows:
             yield _item(values, segments)
 
-    def _write(self, items: Sequence[RedisItem]) -> None:
-        dead = self.items.put(items)
-        self.vectors.remove(np.array(dead, dtype=np.int64))
+    def _write(self, items: Sequence[RedisItem], *, told: bool = True) -> None:
         shown = {
             span.key: shown_attributes(item.id, item.parsed, self._numeric)
             for item in items
             for span in item.segments
         }
-        fresh = self._add_fresh(shown)
+        fresh = self._add_fresh(shown)  # before their items, which otherwise would be missed meanwhile
+        dead = self.items.put(items, told=told)
+        self.vectors.remove(np.array(dead, dtype=np.int64))
         old = [key for key in shown if key not in fresh]
         self.vectors.set_attributes(old, [shown[key] for key in old])
 
@@ -193,11 +216,33 @@ def share_version(ws: Workspace, collection: str, version: str, manifest: Manife
     catalog.claim_partitions(collection, manifest.parameters.partitions)
     check_there(folder, manifest)
     # Only ever more of them: servers that have the version open filter by those that they know.
-    numeric = numeric_attributes(ws, collection) | catalog.versions(collection).get(version, frozenset())
-    RedisSharing(ws, folder, manifest, numeric).share_all()
+    published = catalog.versions(collection)
+    numeric = numeric_attributes(ws, collection) | published.get(version, frozenset())
+    changes = RedisChanges(redis_server(), collection, manifest.parameters.partitions)
+    since = changes.mark()
+    sharing = RedisSharing(ws, folder, manifest, numeric)
+    sharing.share_all()
+    sharing.share_words(since)
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
     catalog.publish(collection, version, files, sorted(numeric))
+    changes.mark(_oldest_words(catalog, collection, since))
+    sharing.items.changed()
     catalog.sweep()
+
+
+def _oldest_words(catalog: RedisCatalog, collection: str, since: Sequence[str]) -> list[str]:
+    """Return for each partition from where on the words of some version follow the changes."""
+    oldest = list(since)
+    for version in catalog.versions(collection):
+        where = catalog.vector_keys(collection, version)
+        replies = redis_server().run([("HGET", where.texts(p), SINCE) for p in range(where.partitions)])
+        told = [reply.decode() if reply else at for reply, at in zip(replies, oldest, strict=True)]
+        oldest = [min(pair, key=_stream_place) for pair in zip(told, oldest, strict=True)]
+    return oldest
+
+
+def _stream_place(place: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in place.split("-"))
 
 
 def go_live(collection: str, version: str, expected: str | None) -> None:

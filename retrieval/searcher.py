@@ -146,6 +146,11 @@ class Searcher:
         """Tell which keys have a stored vector, shape (n,)."""
         return holds(self.index.keys, keys) | holds(self._fresh.snapshot().keys, keys)
 
+    def known_vectors(self, keys: Keys) -> tuple[Keys, Vectors]:
+        """Return those of these keys that have a stored vector, and the vectors, in their order."""
+        there = keys[self.has_vectors(keys)]
+        return there, self.vectors(there)
+
     def close(self) -> None:
         """Release the index."""
         self.index.close()

@@ -104,15 +104,6 @@ def test_more_like_an_item_works(running: Running) -> None:
     assert "north-east" in running.ids(query=query, limit=3)
 
 
-def test_hybrid_search_is_refused(running: Running) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        running.find(query=search_pb2.Query(hybrid=search_pb2.HybridQuery(text="north")))
-
-    failure = failure_of(caught.value)
-    assert failure.code == grpc.StatusCode.FAILED_PRECONDITION
-    assert failure.reason == "LEXICAL_NOT_SERVED"
-
-
 def test_items_can_be_got_listed_and_counted(running: Running) -> None:
     got = running.items.GetItems(items_pb2.GetItemsRequest(collection=COLLECTION, ids=["north", "none"]))
     listed = running.items.ListItems(items_pb2.ListItemsRequest(collection=COLLECTION, page_size=1000))

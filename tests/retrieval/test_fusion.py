@@ -74,10 +74,7 @@ class World:
     def segments_of(self, items: Sequence[int]) -> dict[int, list[int]]:
         return {item: [item] for item in items}
 
-    def has_vectors(self, keys: Keys) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        return np.ones(len(keys), dtype=np.bool_)
-
-    def vectors(self, keys: Keys) -> Vectors:
+    def known_vectors(self, keys: Keys) -> tuple[Keys, Vectors]:
         raise AssertionError("every item is among the nearest")
 
     def lexical_search(
