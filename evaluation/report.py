@@ -1,9 +1,9 @@
 """An evaluation as one HTML file that needs nothing else: no script, no network, light and dark."""
 
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 
+from evaluation.page import page
 from evaluation.report_sections import (
     comparison_section,
     effort_section,
@@ -17,13 +17,11 @@ from evaluation.report_sections import (
 )
 from evaluation.results import Comparison, Evaluation
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"  # so not even a hole in the escaping runs a script
-
 
 def write_report(evaluation: Evaluation, file: Path, comparison: Comparison | None = None) -> None:
     """Write the report, replacing the file; a comparison with another system may stand in it."""
-    page = render(evaluation, comparison)
-    file.write_text(page, encoding="utf-8", errors="backslashreplace")
+    text = render(evaluation, comparison)
+    file.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def render(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
@@ -40,15 +38,7 @@ def render(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
         hardest_section(evaluation),
         reading_section(evaluation),
     ]
-    style = files("evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    title = escape(f"{evaluation.model} on {evaluation.collection}")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{style}</style></head>\n"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return page(f"{evaluation.model} on {evaluation.collection}", sections)
 
 
 def _header(evaluation: Evaluation) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.probing.folds import SEED, Fold, Rows, folds_of
-from encoders.probing.ridge import ridge_predictions, tuned_predictions
+from encoders.probing.ridge import ridge_predictions
 from encoders.probing.scores import Doubles, r_squared, r_squared_interval
 
 ProbeKind: TypeAlias = Literal["ridge", "tuned", "neural"]
@@ -66,9 +66,9 @@ def _predict(data: ProbeData, layer: int, fold: Fold, kind: ProbeKind, seed: int
     known, asked = fold
     rows, targets = data.features[:, layer], data.targets
     if kind == "ridge":
-        return ridge_predictions(rows[known], targets[known], rows[asked])[0]
+        return ridge_predictions(rows[known], targets[known], rows[asked])
     if kind == "tuned":
-        return tuned_predictions(rows[known], targets[known], rows[asked], data.groups[known], seed=seed)
+        return ridge_predictions(rows[known], targets[known], rows[asked], data.groups[known], seed=seed)
     from encoders.probing.neural_probe import neural_predictions
 
     return neural_predictions(rows[known], targets[known], rows[asked], data.groups[known], seed=seed)

@@ -2,13 +2,12 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from encoders.card import EncoderCard
 from encoders.encoder import LayeredEncoder
-from encoders.probing.aspects import layer_weights
+from encoders.probing.aspects import aspect_layers, fit_readouts, known_aspects
 from encoders.probing.folds import FOLDS, SEED, Rows, number_groups
 from encoders.probing.meter import targets_of
 from encoders.probing.probes import (
@@ -21,86 +20,18 @@ from encoders.probing.probes import (
     mean_baseline,
     probe,
 )
-from encoders.probing.scores import Doubles
-from encoders.probing.targets import FINGERPRINT, TARGET_NAMES, TARGETS
+from encoders.probing.report import MAPPED_BY, ProbeReport
+from encoders.probing.saving import save_aspects, store_readings
+from encoders.probing.targets import FINGERPRINT, TARGET_NAMES
 from retrieval.collections import require_collection
 from retrieval.errors import InvalidInput
 from retrieval.features import read_features
 from retrieval.index import Keys
-from retrieval.layer_maps import RUN_KIND
 from retrieval.registry import finish_run, start_run
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
 
-MAPPED_BY: ProbeKind = (
-    "tuned"  # the probe whose R2 weigh the layers of aspects: the linear one that fits best
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbeReport:
-    """What a probing found."""
-
-    collection: str
-    model: str  # name@version of the encoder whose features these are
-    group_by: str  # the attribute; "" = each item for itself
-    segments: int
-    groups: int
-    layers: int
-    width: int
-    targets: tuple[str, ...]
-    means: Doubles  # of each target over the segments, in its unit
-    deviations: Doubles
-    scores: Mapping[ProbeKind, ProbeScores]
-    baseline: Doubles  # R2 of the mean of what is learned from
-    aspects: Mapping[str, Sequence[float]]  # a weight for each layer
-    run: int = 0
-
-    @property
-    def mapped_by(self) -> ProbeKind:
-        """The probe that the aspects' weights come from."""
-        return MAPPED_BY if MAPPED_BY in self.scores else next(iter(self.scores))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values; R2 of a target that does not vary is None."""
-        return {
-            "collection": self.collection,
-            "features": self.model,
-            "run": self.run,
-            "n": self.segments,
-            "groups": self.groups,
-            "group_by": self.group_by or "item",
-            "folds": FOLDS,
-            "layers": self.layers,
-            "width": self.width,
-            "mapped_by": self.mapped_by,
-            "targets": {
-                name: {
-                    "unit": target.unit,
-                    "mean": float(self.means[place]),
-                    "deviation": float(self.deviations[place]),
-                    "baseline_r2": _plain(self.baseline[place]),
-                    **{kind: _target_json(scores, place) for kind, scores in self.scores.items()},
-                }
-                for place, (name, target) in enumerate(zip(self.targets, TARGETS, strict=True))
-            },
-            "aspects": {aspect: list(weights) for aspect, weights in self.aspects.items()},
-        }
-
-
-def _target_json(scores: ProbeScores, place: int) -> dict[str, Any]:
-    best = best_layers(scores.r2)[place]
-    low, high = (None, None) if best is None else (scores.low[best, place], scores.high[best, place])
-    return {
-        "best_layer": best,
-        "best_r2": None if best is None else float(scores.r2[best, place]),
-        "best_interval": [_plain(low), _plain(high)],
-        "r2": [_plain(value) for value in scores.r2[:, place]],
-    }
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)
+RUN_KIND = "probe"
 
 
 def probe_collection(
@@ -115,7 +46,7 @@ def probe_collection(
 ) -> ProbeReport:
     """Probe the stored features of a collection for the proxy targets, and keep the result as a run.
 
-    Searches by aspect use the newest run from now on.
+    What reads aspects is registered as the model COLLECTION-aspects: searches use its newest version.
 
     Args:
         ws: the workspace.
@@ -123,7 +54,7 @@ def probe_collection(
         encoder: whose features are probed; they and the targets are there already.
         group_by: the attribute whose equal values are never parted by a fold, such as "work"; items that
             lack it, and all of them by default, are each a group of their own, with all their windows.
-        kinds: of probes; the first ones are quick, "neural" takes some minutes.
+        kinds: of probes; "tuned" is always one of them. "neural" takes some minutes, the others seconds.
         seed: of the folds and of the neural probe.
         on_step: told of every layer and fold.
 
@@ -133,25 +64,56 @@ def probe_collection(
     """
     require_collection(ws, collection)
     keys, data = _gather(ws, collection, encoder, group_by)
-    config = {
-        "fingerprint": encoder.feature_fingerprint,
-        "targets": FINGERPRINT,
-        "group_by": group_by,
-        "kinds": list(kinds),
-        "folds": FOLDS,
-    }
     model = f"{encoder.card.name}@{encoder.card.version}"
+    config = {"features": model, "targets": FINGERPRINT, "group_by": group_by, "folds": FOLDS}
     digest = _digest(keys, data)
     run = start_run(
         ws, RUN_KIND, collection=collection, model=model, config=config, seed=seed, data_digest=digest
     )
-    scores = {kind: probe(data, kind, seed=seed, on_step=on_step) for kind in kinds}
-    mapped = scores.get(MAPPED_BY) or next(iter(scores.values()))
-    report = ProbeReport(
+    wanted = [MAPPED_BY, *(kind for kind in kinds if kind != MAPPED_BY)]
+    scores = {kind: probe(data, kind, seed=seed, on_step=on_step) for kind in wanted}
+    mapped = scores[MAPPED_BY]
+    reader = save_aspects(
+        ws,
+        collection,
+        encoder,
+        fit_readouts(data, mapped, seed=seed),
+        known_aspects(mapped),
+        metrics=_metrics(mapped),
+        training=config | {"seed": seed, "run": run},
+        data_digest=digest,
+    )
+    store_readings(ws, reader, keys, data.features)
+    report = _report(collection, model, group_by, data, scores, seed=seed, run=run, reader=reader.card)
+    finish_run(ws, run, metrics=reader.card.metrics, artifacts=report.to_json(), model=model)
+    return report
+
+
+def _metrics(scores: ProbeScores) -> dict[str, float]:
+    """Return the best layer's R2 of each target that varies."""
+    return {
+        f"{name}.R2": float(scores.r2[layer, place])
+        for place, (name, layer) in enumerate(zip(TARGET_NAMES, best_layers(scores.r2), strict=True))
+        if layer is not None
+    }
+
+
+def _report(
+    collection: str,
+    model: str,
+    group_by: str,
+    data: ProbeData,
+    scores: Mapping[ProbeKind, ProbeScores],
+    *,
+    seed: int,
+    run: int,
+    reader: EncoderCard,
+) -> ProbeReport:
+    return ProbeReport(
         collection=collection,
         model=model,
         group_by=group_by,
-        segments=len(keys),
+        segments=len(data.groups),
         groups=len(np.unique(data.groups)),
         layers=data.features.shape[1],
         width=data.features.shape[2],
@@ -160,13 +122,10 @@ def probe_collection(
         deviations=data.targets.std(axis=0, dtype=np.float64),
         scores=scores,
         baseline=mean_baseline(data, seed=seed),
-        aspects=layer_weights(mapped.r2),
+        aspects=aspect_layers(scores[MAPPED_BY]),
         run=run,
+        reader=f"{reader.name}@{reader.version}",
     )
-    body = report.to_json()
-    metrics = {f"{name}.R2": told[report.mapped_by]["best_r2"] for name, told in body["targets"].items()}
-    finish_run(ws, run, metrics=metrics, artifacts=body)
-    return report
 
 
 def _gather(ws: Workspace, collection: str, encoder: LayeredEncoder, group_by: str) -> tuple[Keys, ProbeData]:

@@ -37,69 +37,86 @@ class Scaler:
         return scaled
 
 
+def ridge_weights(known: Doubles, targets: Doubles, penalties: Sequence[float] = (PENALTY,)) -> list[Doubles]:
+    """Fit centred targets to centred columns, once for each penalty.
+
+    Solved in the smaller of the two forms: by columns, or, with fewer rows than columns, by rows.
+
+    Args:
+        known: shape (n, columns).
+        targets: shape (n, targets); all are solved together.
+        penalties: of the squared weights, each above 0.
+
+    Returns:
+        For each penalty, shape (columns, targets).
+    """
+    by_rows = len(known) < known.shape[1]
+    square = known @ known.T if by_rows else known.T @ known
+    right = targets if by_rows else known.T @ targets
+    # One decomposition serves every penalty.
+    values, vectors = np.linalg.eigh(square)
+    left = known.T @ vectors if by_rows else vectors
+    rotated = vectors.T @ right
+    return [left @ (rotated / (values.clip(min=0) + penalty)[:, None]) for penalty in penalties]
+
+
+def tuned_weights(
+    known: Doubles, targets: Doubles, groups: Rows, *, seed: int, penalties: Sequence[float] = PENALTIES
+) -> Doubles:
+    """Fit as `ridge_weights` does, each target with the penalty that suits it.
+
+    The penalty is the one that predicts groups best that are held out for that; the fit is then done again
+    on all rows.
+
+    Args:
+        known: shape (n, columns).
+        targets: shape (n, targets).
+        groups: the group's number of each row, shape (n,).
+        seed: of the groups held out.
+        penalties: to choose from.
+
+    Returns:
+        Shape (columns, targets).
+    """
+    learned = learned_rows(groups, seed, HELD_OUT)
+    mean = targets[learned].mean(axis=0)
+    tried = ridge_weights(known[learned], targets[learned] - mean, penalties)
+    truth = targets[~learned] - mean
+    errors = [((known[~learned] @ weights - truth) ** 2).sum(axis=0) for weights in tried]
+    best = np.argmin(errors, axis=0)
+    fitted = np.stack(ridge_weights(known, targets, penalties))
+    return fitted[best, :, np.arange(targets.shape[1])].T
+
+
 def ridge_predictions(
     features: NDArray[np.floating],
     targets: NDArray[np.floating],
     asked: NDArray[np.floating],
+    groups: Rows | None = None,
     *,
-    penalties: Sequence[float] = (PENALTY,),
-) -> list[Doubles]:
-    """Fit on rows whose targets are known, and predict those of others, once for each penalty.
-
-    Equal to scikit-learn's StandardScaler and Ridge(alpha=penalty) with an intercept. Solved in the
-    smaller of the two forms: by columns, or, with fewer rows than columns, by rows.
-
-    Args:
-        features: shape (n, columns).
-        targets: shape (n, targets); all are solved together.
-        asked: shape (m, columns).
-        penalties: of the squared weights, each above 0.
-
-    Returns:
-        For each penalty, shape (m, targets).
-    """
-    scale = Scaler.fit(features)
-    known, wanted = scale(features), scale(asked)
-    mean = targets.mean(axis=0, dtype=np.float64)
-    centred = targets - mean
-    by_rows = len(known) < known.shape[1]
-    square = known @ known.T if by_rows else known.T @ known
-    right = centred if by_rows else known.T @ centred
-    left = wanted @ known.T if by_rows else wanted
-    # One decomposition serves every penalty.
-    values, vectors = np.linalg.eigh(square)
-    turned, rotated = left @ vectors, vectors.T @ right
-    return [turned @ (rotated / (values.clip(min=0) + penalty)[:, None]) + mean for penalty in penalties]
-
-
-def tuned_predictions(
-    features: NDArray[np.floating],
-    targets: NDArray[np.floating],
-    asked: NDArray[np.floating],
-    groups: Rows,
-    *,
-    seed: int,
-    penalties: Sequence[float] = PENALTIES,
+    seed: int = 0,
+    penalty: float = PENALTY,
 ) -> Doubles:
-    """Predict as `ridge_predictions` does, each target with the penalty that suits it.
+    """Fit on rows whose targets are known, and predict those of others.
 
-    The penalty is the one that predicts groups best that are held out from the known ones for that; the
-    fit is then done again on all of them.
+    Equal to scikit-learn's StandardScaler and Ridge(alpha=penalty) with an intercept.
 
     Args:
         features: shape (n, columns).
         targets: shape (n, targets).
         asked: shape (m, columns).
-        groups: the group's number of each known row, shape (n,).
-        seed: of the groups held out.
-        penalties: to choose from.
+        groups: the group's number of each known row, shape (n,), to choose the penalty by; else it is fixed.
+        seed: of the groups held out to choose it.
+        penalty: if it is fixed.
 
     Returns:
         Shape (m, targets).
     """
-    learned = learned_rows(groups, seed, HELD_OUT)
-    tried = ridge_predictions(features[learned], targets[learned], features[~learned], penalties=penalties)
-    errors = [((predicted - targets[~learned]) ** 2).sum(axis=0) for predicted in tried]
-    best = np.argmin(errors, axis=0)
-    predicted = np.stack(ridge_predictions(features, targets, asked, penalties=penalties))
-    return predicted[best, :, np.arange(targets.shape[1])].T
+    scale = Scaler.fit(features)
+    mean = targets.mean(axis=0, dtype=np.float64)
+    known, centred = scale(features), targets - mean
+    if groups is None:
+        (weights,) = ridge_weights(known, centred, [penalty])
+    else:
+        weights = tuned_weights(known, centred, groups, seed=seed)
+    return np.asarray(scale(asked) @ weights + mean)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from encoders.probing.aspects import ASPECTS, layer_weights
+from encoders.probing.aspects import ASPECTS
 from encoders.probing.folds import folds_of, learned_rows, number_groups
 from encoders.probing.neural_probe import CONFIG, NeuralProbe, neural_predictions
 from encoders.probing.probes import ProbeData, ProbeKind, best_layers, mean_baseline, probe
-from encoders.probing.ridge import ridge_predictions, tuned_predictions
+from encoders.probing.ridge import ridge_predictions
 from encoders.probing.scores import r_squared, r_squared_interval
 from encoders.probing.targets import TARGET_NAMES
 from retrieval.errors import InvalidInput
@@ -79,7 +79,7 @@ def test_held_out_groups_are_not_learned_from() -> None:
 def test_ridge_solves_its_normal_equations(rows: int) -> None:
     features, targets, asked = (RNG.standard_normal(shape) for shape in ((rows, 50), (rows, 3), (7, 50)))
 
-    (predicted,) = ridge_predictions(features, targets, asked, penalties=[2.0])
+    predicted = ridge_predictions(features, targets, asked, penalty=2.0)
 
     scaled, wanted = ((part - features.mean(0)) / features.std(0) for part in (features, asked))
     centred = targets - targets.mean(0)
@@ -91,8 +91,8 @@ def test_a_column_that_does_not_vary_changes_nothing() -> None:
     features, targets = RNG.standard_normal((30, 4)), RNG.standard_normal((30, 1))
     with_constant = np.column_stack([features, np.full(30, 1e6)])
 
-    (one,) = ridge_predictions(features, targets, features)
-    (other,) = ridge_predictions(with_constant, targets, with_constant)
+    one = ridge_predictions(features, targets, features)
+    other = ridge_predictions(with_constant, targets, with_constant)
 
     np.testing.assert_allclose(one, other, atol=1e-8)
 
@@ -102,8 +102,8 @@ def test_a_tuned_penalty_predicts_better_where_rows_are_few() -> None:
     targets = features[:, :1] + RNG.standard_normal((120, 1))
     known, asked, groups = slice(0, 100), slice(100, 120), np.arange(100)
 
-    (fixed,) = ridge_predictions(features[known], targets[known], features[asked])
-    tuned = tuned_predictions(features[known], targets[known], features[asked], groups, seed=0)
+    fixed = ridge_predictions(features[known], targets[known], features[asked])
+    tuned = ridge_predictions(features[known], targets[known], features[asked], groups)
 
     assert r_squared(targets[asked], tuned)[0] > r_squared(targets[asked], fixed)[0]
 
@@ -202,20 +202,3 @@ def test_steps_are_told() -> None:
 def test_every_aspect_stands_on_targets_that_exist() -> None:
     assert {target for targets in ASPECTS.values() for target in targets} <= set(TARGET_NAMES)
     assert len(ASPECTS) == 9
-
-
-def test_the_layers_that_know_an_aspect_weigh_most() -> None:
-    r2 = np.full((3, 15), 0.1)
-    r2[2, TARGET_NAMES.index("tempo")] = 0.8
-
-    weights = layer_weights(r2)["tempo"]
-
-    assert sum(weights) == pytest.approx(1)
-    assert weights[2] > 0.9
-
-
-def test_an_aspect_that_no_layer_knows_has_no_weights() -> None:
-    r2 = np.full((3, 15), -0.5)
-    r2[:, 0] = np.nan
-
-    assert layer_weights(r2)["brightness"] == [0, 0, 0]
