@@ -5,56 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 10_000
-LEVEL = 0.95
-_CHUNK_DRAWS = 4_000_000  # draws held at a time: 32 MB
+from retrieval.resampling import LEVEL, RESAMPLES, bootstrap_interval
 
+__all__ = ["LEVEL", "RESAMPLES", "PairedDifference", "bootstrap_interval", "paired_difference"]
 
-def bootstrap_interval(
-    values: NDArray[np.float64],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
-) -> NDArray[np.float64]:
-    """Find the percentile interval of the mean over queries.
-
-    Every column is resampled by the same draws, so columns stay comparable.
-
-    Args:
-        values: one row per query, shape (queries, columns).
-        seed: the same seed gives the same interval.
-        resamples: how many times the queries are drawn again, with replacement.
-        level: the share of resampled means inside.
-
-    Returns:
-        The lower and upper bound of each column, shape (2, columns).
-
-    Raises:
-        ValueError: if there is no query.
-
-    >>> bootstrap_interval(np.ones((5, 1))).ravel().tolist()
-    [1.0, 1.0]
-    """
-    means = _resampled_means(values, seed, resamples)
-    tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
-
-
-def _resampled_means(values: NDArray[np.float64], seed: int, resamples: int) -> NDArray[np.float64]:
-    count = len(values)
-    if count == 0:
-        raise ValueError("expected at least one query, got none")
-    rng = np.random.default_rng(seed)
-    chunk = max(1, min(resamples, _CHUNK_DRAWS // count))
-    means = []
-    for start in range(0, resamples, chunk):
-        rows = min(chunk, resamples - start)
-        drawn = rng.integers(0, count, size=(rows, count)) + np.arange(rows)[:, None] * count
-        # How often each query was drawn: one matrix product then gives the means of all columns.
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        means.append(times.astype(np.float64) @ values / count)
-    return np.concatenate(means)
+_CHUNK_DRAWS = 4_000_000  # signs held at a time
 
 
 @dataclass(frozen=True, slots=True)
