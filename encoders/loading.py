@@ -12,8 +12,13 @@ from retrieval.errors import IncompatibleModel
 # only when it is needed: most of them import torch.
 LOADERS: Mapping[str, str] = {
     "two_tower": "encoders.two_tower.loading",
+    "text": "encoders.text.loading",
     "audio_layers": "encoders.audio.layers",
     "image_backbone": "encoders.image.backbone",
+    "clip": "encoders.image.clip",
+    "xclip": "encoders.video.xclip",
+    "clap": "encoders.audio.clap",
+    "layer_fusion": "encoders.layer_fusion.encoder",
 }
 
 
