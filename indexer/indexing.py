@@ -2,7 +2,8 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from encoders.card import EncoderCard, read_card
 from encoders.encoder import Encoder
 from encoders.loading import load_encoder
 from indexer.encoding import encode_pending
-from indexer.fusing import fuse
+from indexer.fusing import Words, fuse, words_ahead
 from indexer.progress import OnProgress, Progress, ignore_progress
 from indexer.sampling import queries_digest, sample_queries, validation_queries
 from indexer.threads import ahead
@@ -29,6 +30,7 @@ from retrieval.index import Keys, Vectors
 from retrieval.index_build import build_index, redis_module
 from retrieval.index_types import IndexParameters, choose_parameters
 from retrieval.items import sequence
+from retrieval.judgements import JudgedQuery
 from retrieval.manifest import Manifest
 from retrieval.publishing import live_version
 from retrieval.registry import ModelRow, find_model, start_job
@@ -210,14 +212,16 @@ def _unchanged(build: _Build) -> IndexReport | None:
 
 def _build(build: _Build) -> IndexReport:
     ws, collection = build.ws, build.collection
-    encoder, up_to_key, encoded = _encode(build)
-    staged = publishing.new_version_folder(ws, collection)
-    try:
-        manifest = _build_into(staged, build, encoder, up_to_key)
-        with build.stage("publish"):
-            version = publishing.publish(ws, collection, staged, manifest)
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)  # it was renamed if all went well
+    queries = validation_queries(ws, collection) if Modality.TEXT in build.modalities else []
+    with words_ahead(ws, collection, queries) as words:
+        encoder, up_to_key, encoded = _encode(build)
+        staged = publishing.new_version_folder(ws, collection)
+        try:
+            manifest = _build_into(staged, build, encoder, up_to_key, queries, words)
+            with build.stage("publish"):
+                version = publishing.publish(ws, collection, staged, manifest)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)  # it was renamed if all went well
     return IndexReport(
         version=version,
         model=manifest.model,
@@ -251,14 +255,20 @@ def _encode(build: _Build) -> tuple[Encoder, int, int]:
     return encoder, up_to_key, encoded.segments
 
 
-def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -> Manifest:
+def _build_into(
+    staged: Path,
+    build: _Build,
+    encoder: Encoder,
+    up_to_key: int,
+    queries: Sequence[JudgedQuery],
+    words: Future[Words],
+) -> Manifest:
     """Build an index into a folder, measure it, and write down what it is."""
     ws, collection, card = build.ws, build.collection, build.card
     keys = embedded_keys(ws, collection, card.fingerprint)
     total = int(np.searchsorted(keys, up_to_key, side="right"))
     if not total and _not_served(build):
         raise ModalityNotServed(f"the encoder takes {', '.join(card.modalities)}: there is no such item")
-    queries = validation_queries(ws, collection)
     with build.stage("build"):
         sample = sample_queries(ws, collection, encoder, queries)
         with ahead(_vectors(build, up_to_key)) as batches:
@@ -284,7 +294,7 @@ def _build_into(staged: Path, build: _Build, encoder: Encoder, up_to_key: int) -
         statistics={"queries": queries_digest(queries), "build_s": round(built.build_s, 3)},
     )
     with build.stage("fuse"):
-        return replace(manifest, fusion=fuse(ws, staged, manifest, encoder, queries))
+        return replace(manifest, fusion=fuse(ws, staged, manifest, encoder, queries, words))
 
 
 def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:

@@ -135,3 +135,11 @@ def test_many_long_items_are_split(workspace: Workspace) -> None:
 def test_segments_of_an_unknown_collection_are_not_found(workspace: Workspace) -> None:
     with pytest.raises(CollectionNotFound):
         pending_segments(workspace, "missing", "f", limit=1)
+
+
+@pytest.mark.parametrize("text", ["中a" * 60, "a " * 120, "é " * 120, "a\n" * 120, "中文" * 60])
+def test_every_text_of_more_words_is_split(workspace: Workspace, text: str) -> None:
+    upsert_items(workspace, "c", [Item("long", text=text)])
+
+    assert split_long_items(workspace, "c", 119) == 1
+    assert split_long_items(workspace, "c", 120) == 0
