@@ -132,9 +132,10 @@ def _nearest_segments(
         return {}
     keys = np.array([key for _, key in pairs], dtype=np.int64)
     cosines = np.full(len(keys), np.nan)
-    there = np.isin(keys, known[0])
-    if there.any():
-        cosines[there] = known[1][np.searchsorted(known[0], keys[there])] @ query
+    if len(known[0]):
+        places = np.minimum(np.searchsorted(known[0], keys), len(known[0]) - 1)
+        there = known[0][places] == keys
+        cosines[there] = known[1][places[there]] @ query
     best: dict[int, tuple[int, float]] = {}
     for (rowid, key), cosine in zip(pairs, cosines.tolist(), strict=True):
         if rowid not in best or not cosine <= best[rowid][1]:  # anything is better than NaN
