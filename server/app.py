@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import grpc
-import grpc.aio
 from google.protobuf.message_factory import GetMessageClass
 
 from protos.twinspire.v1 import collections_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
@@ -38,6 +37,7 @@ from server.permissions import HEALTH, REFLECTION
 from server.search_service import SearchService
 from server.server_service import ServerService
 from server.threads import use_one_thread_per_call
+from server.transport import add_handler, make_grpc_server
 from server.workers import Workers
 
 _FILES = (search_pb2, items_pb2, encoders_pb2, collections_pb2, server_pb2)
@@ -65,10 +65,6 @@ def _handlers(
 
 
 SERVICES = [service.full_name for service in _services()]
-# Requests above our own limit and below this one get our status, with details; beyond, the library's.
-_LIBRARY_SLACK = 2
-# The connections of a client that opens too many streams wait, rather than the server.
-_MAX_STREAMS = 1024
 
 
 class Server:
@@ -92,7 +88,7 @@ class Server:
         self._access = Access(config.keys_file, config.rate_limit) if config.keys_file else None
         self._certificates = _certificates(config)
         self._tracing = _tracing() if config.traces else None
-        self._grpc = grpc.aio.server(options=_options(config))
+        self._grpc = make_grpc_server(config)
         self.handlers: list[grpc.GenericRpcHandler] = []
         self._add_handlers()
         self._watchers: list[asyncio.Task[None]] = []
@@ -114,7 +110,7 @@ class Server:
         self._add(UnknownMethods(calls))
 
     def _add(self, handler: grpc.GenericRpcHandler) -> None:
-        self._grpc.add_generic_rpc_handlers((handler,))
+        add_handler(self._grpc, handler)
         self.handlers.append(handler)
 
     def _servicers(self) -> dict[str, object]:
@@ -206,23 +202,6 @@ def _tracing() -> Any:
     from server.tracing import Tracing  # needs the extra otel
 
     return Tracing()
-
-
-def _options(config: ServerConfig) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_receive_message_length", config.max_request_bytes * _LIBRARY_SLACK),
-        ("grpc.max_send_message_length", -1),
-        ("grpc.max_concurrent_streams", _MAX_STREAMS),
-        ("grpc.max_metadata_size", 16 << 10),
-        # A second server on the same port is a mistake, and told so, unless it is a worker of the same one.
-        ("grpc.so_reuseport", int(config.share_port)),
-        ("grpc.server_handshake_timeout_ms", round(config.handshake_timeout_s * 1000)),
-        ("grpc.max_connection_idle_ms", 15 * 60_000),
-        ("grpc.max_connection_age_ms", 60 * 60_000),  # clients connect anew, and so find all servers
-        ("grpc.max_connection_age_grace_ms", 10 * 60_000),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
 
 
 def open_workspace(root: Path) -> Workspace:

@@ -14,6 +14,7 @@ class ServerConfig:
     workspace: Path
     host: str = "127.0.0.1"
     port: int = 50051  # 0 lets the system choose
+    transport: str = "grpcio"  # or "native", by the extra of that name: faster, without TLS
     metrics_port: int | None = None  # 0 lets the system choose, None switches metrics off
     metrics_host: str = "127.0.0.1"  # metrics hold counts only; beyond loopback they are for everybody
     traces: bool = False  # by OpenTelemetry, whose variables tell where they go
@@ -53,6 +54,19 @@ class ServerConfig:
             if getattr(self, name) < 1:
                 raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}", field=name)
         self._check_security()
+
+        self._check_transport()
+
+    def _check_transport(self) -> None:
+        if self.transport not in ("grpcio", "native"):
+            raise InvalidInput(
+                f"transport: expected grpcio or native, got {self.transport!r}", field="transport"
+            )
+        if self.transport == "native" and self.tls_cert is not None:
+            raise InvalidInput(
+                "transport: native knows no TLS; let a proxy beside it do that, or take grpcio",
+                field="transport",
+            )
 
     def _check_security(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):

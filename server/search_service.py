@@ -21,6 +21,7 @@ from server.translation.queries import Plan, plan_from
 from server.translation.shapes import Shape, Shapes
 
 MAX_BATCH_REQUESTS = 256
+_FOR_EVER_S = 1e9
 
 
 class SearchService:
@@ -123,4 +124,5 @@ class SearchService:
 def deadline_of(context: Context) -> float | None:
     """Return a call's deadline on `time.perf_counter`; None if it has none."""
     remaining = context.time_remaining()
-    return None if remaining is None else time.perf_counter() + remaining
+    # Without a deadline, grpcio says None and pygrpc-native more seconds than anybody waits.
+    return None if remaining is None or remaining > _FOR_EVER_S else time.perf_counter() + remaining

@@ -18,7 +18,7 @@ import pytest
 
 from protos.twinspire.v1 import items_pb2, items_pb2_grpc, search_pb2, search_pb2_grpc
 from retrieval.failpoints import FAILPOINT_VARIABLE
-from tests.server.running import Failure, failure_of
+from tests.server.running import TRANSPORT, Failure, failure_of
 from tests.server.workspaces import COLLECTION
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,7 @@ def serve(root: Path, failpoint: str = "", *, log: Path | None = None, **setting
     """Run a server over a workspace; its log goes beside it if nothing else is said."""
     log = log or root.with_name(f"{root.name}.log")
     environment = os.environ | {FAILPOINT_VARIABLE: failpoint}
+    settings = {"transport": TRANSPORT} | settings
     with log.open("a") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(root), json.dumps(settings)],

@@ -1,6 +1,7 @@
 """A real server on a free port of loopback, with clients beside it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from server.loading import LoadEncoder, load_encoder_lazily
 from tests.server.workspaces import COLLECTION
 
 TIMEOUT_S = 20.0
+# The same tests hold whatever speaks HTTP/2: `make test-native` runs them with pygrpc-native.
+TRANSPORT = os.environ.get("TWINSPIRE_TEST_TRANSPORT", "grpcio")
 
 
 @dataclass
@@ -137,11 +140,12 @@ def run_server(
 
     The server opens a plain workspace for itself, so a test may close its own while the server still runs.
     """
-    values = {
+    values: dict[str, Any] = {
         "port": 0,
         "shutdown_grace_s": 2.0,
         "shutdown_quiet_s": 0.0,
         "watch_interval_s": 0.05,
+        "transport": "grpcio" if "tls_cert" in settings else TRANSPORT,
     } | settings
     config = ServerConfig(workspace=ws.root, **values)
     loop = asyncio.new_event_loop()

@@ -62,6 +62,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="Processes that share the port and one mapped index; 0: one per core.",
 )
+@click.option(
+    "--transport",
+    type=click.Choice(["grpcio", "native"]),
+    default="grpcio",
+    show_default=True,
+    help="What speaks gRPC; native (an extra) is several times faster and knows no TLS.",
+)
 @click.option("--traces", is_flag=True, help="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT.")
 @click.option("--insecure", is_flag=True, help="Serve in clear, or without keys, beyond this machine.")
 @pass_session
