@@ -34,6 +34,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     confine(limits)
+    send(answers, {"ready": True}, ())
     requests = sys.stdin.buffer
     while length := requests.read(LENGTH.size):
         request = json.loads(requests.read(LENGTH.unpack(length)[0]))

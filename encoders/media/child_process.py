@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from encoders.media.limits import MediaLimits
 from encoders.media.wire import LENGTH, MAX_HEADER_BYTES, frame_head
+from retrieval.errors import BackendUnavailable
 
 # -I: nothing from the environment or the working folder; -S: the parent's folders are told instead.
 _START = (
@@ -29,6 +30,7 @@ _OURS = str(Path(__file__).resolve().parents[2])
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 _PIPE_BYTES = 1 << 20
+START_TIMEOUT_S = 60.0  # a machine under load takes its time
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ, which only Linux has
 
 
@@ -36,21 +38,33 @@ class ChildDied(Exception):
     """The process ended, or was ended, before it answered."""
 
 
+class ChildGone(ChildDied):
+    """The process had ended before it was asked: nothing that was asked is to blame."""
+
+
 class ChildProcess:
     """One decoding process. It is asked one thing at a time; `end` ends it."""
 
     def __init__(self, limits: MediaLimits) -> None:
+        """Start it, and wait until it is ready.
+
+        Raises:
+            BackendUnavailable: if it does not start.
+        """
         paths = [_OURS, *(os.path.abspath(path) for path in sys.path)]
         self._timeout_s = limits.timeout_s
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _START, json.dumps(asdict(limits)), json.dumps(paths)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            env=_ENVIRONMENT | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-            process_group=0,  # Ctrl-C is for the parent to handle
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _START, json.dumps(asdict(limits)), json.dumps(paths)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                env=_ENVIRONMENT | {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
+                process_group=0,  # Ctrl-C is for the parent to handle
+            )
+        except OSError as error:
+            raise BackendUnavailable(f"no process for decoding can be started: {error.strerror}") from None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._requests, self._answers = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -58,8 +72,16 @@ class ChildProcess:
             os.set_blocking(pipe, False)
             with contextlib.suppress(OSError):
                 fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
-        self.answered = 0
+        self.answered = 0  # requests
+        self.leaving = False  # whether it said that it ends
         self._finalizer = weakref.finalize(self, _end, self._process)
+        try:
+            self._read_answer(0, time.monotonic() + START_TIMEOUT_S)
+        except BaseException as error:
+            self.end()
+            if self._death(error) is None:
+                raise
+            raise BackendUnavailable("a process for decoding was started, and ended at once") from None
 
     @property
     def alive(self) -> bool:
@@ -84,14 +106,18 @@ class ChildProcess:
             The answer's header and bytes.
 
         Raises:
+            ChildGone: if the process ended before.
             ChildDied: if the process ended, did not answer in time, or answered nonsense; it is ended.
         """
         deadline = time.monotonic() + self._timeout_s
         try:
             body = memoryview(media).cast("B")
-            self._write(memoryview(frame_head(request | {"size": len(body)})), deadline)
+            self._write_head(request | {"size": len(body)}, deadline)
             self._write(body, deadline)
             answer = self._read_answer(max_bytes, deadline)
+        except ChildGone:
+            self.end()
+            raise
         except BaseException as error:
             death = self._death(error)
             self.end()
@@ -99,6 +125,7 @@ class ChildProcess:
                 raise
             raise ChildDied(death) from None
         self.answered += 1
+        self.leaving = bool(answer[0].get("out_of_memory"))
         return answer
 
     def _read_answer(self, max_bytes: int, deadline: float) -> tuple[dict[str, Any], NDArray[np.uint8]]:
@@ -124,6 +151,12 @@ class ChildProcess:
                 raise EOFError
             rest = rest[got:]
         return buffer
+
+    def _write_head(self, request: dict[str, Any], deadline: float) -> None:
+        try:
+            self._write(memoryview(frame_head(request)), deadline)
+        except BrokenPipeError:
+            raise ChildGone from None
 
     def _write(self, rest: memoryview, deadline: float) -> None:
         while rest:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from encoders.media.containers import audio_stream, duration_s, open_container, start_s
 from encoders.media.limits import MediaLimits
 from encoders.media.sounds import (
+    BLOCK_FRAMES,
     LENGTH_TOLERANCE_S,
+    UNKNOWN_FRAMES,
     Span,
     Window,
     check_expansion,
@@ -63,7 +65,7 @@ def _blocks(
     if window.start > PREROLL_S * rate and stream.time_base:
         at_s = begin_s + window.start / rate - PREROLL_S
         container.seek(int(at_s / stream.time_base), stream=stream)
-    end = min(window.end or 1 << 62, round(length_s * rate))
+    end = min(window.end, round(length_s * rate))
     position = None
     for frame in _frames(container, stream):
         if frame.sample_rate != rate:
@@ -102,9 +104,9 @@ def check_ends(container: InputContainer, stream: AudioStream, length_s: float) 
     Raises:
         MediaUnreadable: if there is nothing, or it is damaged.
     """
-    begin = next(_blocks(container, stream, Window(0, None), length_s), None)
+    begin = next(_blocks(container, stream, Window(0, BLOCK_FRAMES), length_s), None)
     end_s = max(0.0, length_s - 2 * LENGTH_TOLERANCE_S)
-    tail = Window(round(end_s * stream.rate), None)
+    tail = Window(round(end_s * stream.rate), UNKNOWN_FRAMES)
     container.seek(0)
     if begin is None or next(_blocks(container, stream, tail, length_s), None) is None:
         raise MediaUnreadable("audio: expected samples, got a file without any")

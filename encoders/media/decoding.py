@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.extras import require
-from encoders.media.child_process import ChildDied, ChildProcess
+from encoders.media.child_process import ChildDied, ChildGone, ChildProcess
 from encoders.media.facts import MediaFacts
 from encoders.media.limits import DEFAULT_LIMITS, MediaLimits
 from encoders.media.specs import AudioSpec, DecodeSpec, ImageSpec, VideoSpec, spec_json
@@ -166,15 +166,19 @@ class Decoder:
             raise MediaUnreadable("media: expected a file, got no bytes")
         if len(media) > self.limits.max_image_bytes:
             raise MediaTooLarge(f"media: expected at most {self.limits.max_image_bytes} bytes")
-        child = self._take()
-        try:
-            header, body = child.ask(request, media, max_bytes)
-        except ChildDied as death:
-            if self._closed:
-                raise RuntimeError("the decoder was closed") from None  # the file is not to blame
-            raise MediaUnreadable(f"media: {death}") from None
-        finally:
-            self._give_back(child)
+        while True:
+            child = self._take()
+            try:
+                header, body = child.ask(request, media, max_bytes)
+                break
+            except ChildGone:
+                continue
+            except ChildDied as death:
+                if self._closed:
+                    raise RuntimeError("the decoder was closed") from None  # the file is not to blame
+                raise MediaUnreadable(f"media: {death}") from None
+            finally:
+                self._give_back(child)
         if "error" in header:
             raise _error(header)
         return header, body
@@ -198,7 +202,8 @@ class Decoder:
 
     def _give_back(self, child: ChildProcess) -> None:
         with self._lock:
-            if child.alive and child.answered < FILES_PER_CHILD and not self._closed:
+            worn = child.leaving or child.answered >= FILES_PER_CHILD
+            if child.alive and not worn and not self._closed:
                 self._idle.append(child)
                 return
         self._discard(child)

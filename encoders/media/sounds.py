@@ -19,6 +19,8 @@ BLOCK_FRAMES = 1 << 16
 BYTES_PER_SAMPLE = 2  # as sound is usually kept
 # A stream that ends no more than this before its header says is not cut short: MP3 encoders pad.
 LENGTH_TOLERANCE_S = 0.5
+# What libsndfile gives where the header of a stream does not say how long it is.
+UNKNOWN_FRAMES = 1 << 62
 
 Span = tuple[float, float] | None
 
@@ -38,11 +40,7 @@ def decode_sound(source: MediaSource, spec: AudioSpec, span_s: Span, limits: Med
 def sound_facts(source: MediaSource, limits: MediaLimits) -> MediaFacts:
     """Look at a sound: its header, its first block and its end are decoded."""
     with _open(source, limits) as sound:
-        checked(sound.read(min(BLOCK_FRAMES, sound.frames), dtype="float32", always_2d=True))
-        last = max(0, sound.frames - int(sound.samplerate * LENGTH_TOLERANCE_S) - 1)
-        sound.seek(last)
-        if len(sound.read(BLOCK_FRAMES, dtype="float32", always_2d=True)) == 0:
-            raise _cut_short(sound.frames, last, sound.samplerate)
+        _check_ends(sound)
         return MediaFacts(
             modality="audio",
             mime_type=source.kind.mime_type,
@@ -50,6 +48,28 @@ def sound_facts(source: MediaSource, limits: MediaLimits) -> MediaFacts:
             channels=sound.channels,
             sample_rate=sound.samplerate,
         )
+
+
+def _check_ends(sound: Any) -> None:
+    checked(_read(sound, min(BLOCK_FRAMES, sound.frames)))
+    last = max(0, sound.frames - int(sound.samplerate * LENGTH_TOLERANCE_S) - 1)
+    if len(_read(sound, BLOCK_FRAMES, start=last)) == 0:
+        raise _cut_short(sound.frames, last, sound.samplerate)
+
+
+def _read(sound: Any, frames: int, start: int | None = None) -> NDArray[np.float32]:
+    """Read a block, shape (frames, channels).
+
+    Raises:
+        MediaUnreadable: if the stream is damaged here.
+    """
+    try:
+        if start is not None:
+            sound.seek(start)
+        block: NDArray[np.float32] = sound.read(frames, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError:
+        raise MediaUnreadable("audio: the stream is damaged or cut short") from None
+    return block
 
 
 def _open(source: MediaSource, limits: MediaLimits) -> Any:
@@ -69,6 +89,8 @@ def _open(source: MediaSource, limits: MediaLimits) -> Any:
     check_header(sound.channels, sound.samplerate, limits)
     if sound.frames < 1:
         raise MediaUnreadable("audio: expected samples, got a file without any")
+    if sound.frames >= UNKNOWN_FRAMES:
+        raise MediaUnreadable("audio: expected a header that tells how long the sound is")
     check_expansion(sound.frames * sound.channels, source, limits)
     return sound
 
@@ -121,7 +143,7 @@ class Window:
     """The samples that are meant, by their number at the file's own rate."""
 
     start: int
-    end: int | None  # None: as long as it goes on
+    end: int
 
     @classmethod
     def of(cls, span_s: Span, max_seconds: float, sample_rate: int) -> "Window":
@@ -130,7 +152,7 @@ class Window:
         Raises:
             MediaUnreadable: if the span is none.
         """
-        start_s, end_s = span_s or (0.0, float("inf"))
+        start_s, end_s = span_s or (0.0, max_seconds)
         if not 0 <= start_s < end_s:
             raise MediaUnreadable(f"span: expected seconds that ascend, got {start_s} to {end_s}")
         end_s = min(end_s, start_s + max_seconds)
@@ -149,11 +171,11 @@ def _open_blocks(
 
 def _blocks(sound: Any, window: Window) -> Iterator[NDArray[np.float32]]:
     """Read mono blocks, as far as the window and the file go."""
-    if window.start:
-        sound.seek(window.start)
-    position, end = window.start, sound.frames if window.end is None else min(window.end, sound.frames)
+    position, end = window.start, min(window.end, sound.frames)
+    if position:
+        _read(sound, 0, start=position)
     while position < end:
-        block = sound.read(min(BLOCK_FRAMES, end - position), dtype="float32", always_2d=True)
+        block = _read(sound, min(BLOCK_FRAMES, end - position))
         if len(block) == 0:
             break
         position += len(block)
