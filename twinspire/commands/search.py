@@ -29,6 +29,7 @@ PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that j
 @click.option("--filter", "expression", metavar="EXPR", help="Only items whose attributes match.")
 @click.option("--hybrid", is_flag=True, help="Vectors and BM25 together, by the weight learned at build.")
 @click.option("--item", "item_id", metavar="ID", help="More like this item, instead of TEXT.")
+@click.option("--diverse", is_flag=True, help="Spread the hits: each as unlike those before as it is near.")
 @click.option("--moments", type=int, default=1, help="Show up to so many parts of one item.")
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--index-version", default="", help="Search this version instead of the live one.")
@@ -45,6 +46,7 @@ def search_command(
     expression: str | None,
     hybrid: bool,
     item_id: str | None,
+    diverse: bool,
     moments: int,
     exact: bool,
     index_version: str,
@@ -59,6 +61,7 @@ def search_command(
     Without TEXT, on a terminal, it asks at a prompt: a blank line takes a random test query, digits or
     #ID a judged query, anything else is searched. Hits judged relevant are marked.
     """
+    from retrieval.search import Diversity
     from twinspire.engines import open_engine, the_collection
     from twinspire.queries import SearchQuery
     from twinspire.searching import Searching
@@ -76,6 +79,7 @@ def search_command(
             hybrid=hybrid,
             limit=limit,
             filter=expression,
+            diversity=Diversity() if diverse else None,
             moments=moments,
             exact=exact,
             index_version=index_version,
