@@ -4,7 +4,6 @@ A server without a database starts from here. The alias is switched by compare-a
 """
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,13 @@ TRASH = f"{PREFIX}:trash"
 UNLINK_GRACE_S = 60.0
 # A build that has not become a version by then was given up.
 BUILD_GRACE_S = 24 * 3600.0
+
+# Due times are told by Redis's clock alone: those of the machines around it may differ, or jump.
+# KEYS: trash. ARGV: seconds, body.
+THROW_AWAY = "return redis.call('ZADD', KEYS[1], redis.call('TIME')[1] + ARGV[1], ARGV[2])"
+
+# KEYS: trash.
+DUE = "return redis.call('ZRANGE', KEYS[1], '-inf', redis.call('TIME')[1], 'BYSCORE')"
 
 # KEYS: alias, versions. ARGV: version, expected, whether to compare. Returns {live} if it moved, 0 without
 # such a version, nil if all went well. Where nothing is live (any more), nothing can have moved.
@@ -144,7 +150,7 @@ class RedisCatalog:
 
     def begin(self, body: str) -> None:
         """Let the build that this `redis.json` names be freed if it never becomes a version."""
-        self._server.call("ZADD", TRASH, int(time.time() + BUILD_GRACE_S), body)
+        self._server.call("EVAL", THROW_AWAY, 1, TRASH, int(BUILD_GRACE_S), body)
 
     def keep(self, body: str) -> None:
         """Say that a build became a version."""
@@ -152,10 +158,9 @@ class RedisCatalog:
 
     def discard(self, collection: str, version: str, body: str, grace_s: float = UNLINK_GRACE_S) -> None:
         """Forget a version; the vectors that its `redis.json` names are freed after a grace, by `sweep`."""
-        due = int(time.time() + grace_s)
         self._server.run(
             [
-                ("ZADD", TRASH, due, body),
+                ("EVAL", THROW_AWAY, 1, TRASH, int(grace_s), body),
                 ("HDEL", self._key(collection, "versions"), version),
                 ("UNLINK", self._key(collection, f"files:{version}")),
             ]
@@ -163,7 +168,7 @@ class RedisCatalog:
 
     def sweep(self) -> int:
         """Free what was discarded and is past its grace; return how many builds that were."""
-        due = self._server.call("ZRANGE", TRASH, "-inf", int(time.time()), "BYSCORE")
+        due = self._server.call("EVAL", DUE, 1, TRASH)
         for body in due:
             where = vector_keys(body)
             self._server.run([*[("UNLINK", key) for key in where.all()], ("ZREM", TRASH, body)])

@@ -265,24 +265,23 @@ class RedisIndex:
         """Remove vectors, for every server that searches this build."""
         self.stored.remove(keys)
 
-    def matching(self, expression: str) -> Keys:
+    def matching(self, expression: str, reach: Reach = EVERYWHERE) -> Keys:
         """Return the keys of all vectors whose attributes match a FILTER expression, ascending.
 
-        TRUTH makes VSIM look at every element, so that none is missed.
+        TRUTH makes VSIM look at every element, so that none is missed, but where parts are away and may be.
         """
         any_vector = np.ones(self._dims, dtype="<f4").tobytes()
         how: tuple[str | int, ...] = ("COUNT", MAX_MATCHING, "TRUTH", "FILTER", expression)
         if self._server.has_known_faults:  # as in `nearest`
             how = (*how, "NOTHREAD")
-        self.stored.check(self._server.run(self.stored.census()))
-        replies = self._server.run(
-            [
-                ("VSIM", self.where.vectors(partition), "FP32", any_vector, *how)
-                for partition in range(self.where.partitions)
-            ],
-            lanes=LANES,
-        )
-        return np.sort(np.array([int(name) for reply in replies for name in reply], dtype=np.int64))
+        self.stored.check(self.stored.ask(self.stored.census(), reach))
+        commands: list[Command] = [
+            ("VSIM", self.where.vectors(partition), "FP32", any_vector, *how)
+            for partition in range(self.where.partitions)
+        ]
+        replies = self.stored.ask(commands, reach, lanes=LANES)
+        there = [reply for reply in replies if not isinstance(reply, BackendUnavailable)]
+        return np.sort(np.array([int(name) for reply in there for name in reply], dtype=np.int64))
 
     def refresh(self) -> None:
         """Learn the keys that other servers added."""

@@ -298,9 +298,9 @@ class RedisItems:
         """Return the Redis keys of the first items."""
         return [self._item(id) for _, id in self.listed(0, limit)]
 
-    def walk(self, after_rowid: int = 0) -> Iterator[RedisItem]:
-        """Yield all items by ascending rowid."""
-        while listed := self.listed(after_rowid, LIST_BATCH):
+    def walk(self, after_rowid: int = 0, batch: int = LIST_BATCH) -> Iterator[RedisItem]:
+        """Yield all items by ascending rowid, so many of which are read at once."""
+        while listed := self.listed(after_rowid, batch):
             items = self.get([id for _, id in listed])
             yield from (items[id] for _, id in listed if id in items)
             after_rowid = listed[-1][0]

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval.alike import AlikeAnswer
 from retrieval.content import Content
-from retrieval.errors import TwinspireError, Unavailable
+from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
 from retrieval.filter_sql import validate_filter
 from retrieval.filters import Filter
 from retrieval.index import Keys, Selection, Vectors
@@ -93,6 +94,11 @@ class RedisSearcher(Searcher):
         """Return a number that differs after a write to Redis."""
         return _generation(self._sharing.items)
 
+    def search_alike(self, vectors: Vectors, limit: int, params: SearchParams) -> AlikeAnswer:
+        """Answer queries that differ only in their vector."""
+        strict, whole = replace(params, allow_partial=False), super().search_alike
+        return _alike_or_in_part(self, lambda: whole(vectors, limit, strict), vectors, limit, params)
+
     def vectors(self, keys: Keys) -> Vectors:
         """Return the stored vectors of these keys, in their order."""
         return self._in_redis.vectors(keys)
@@ -100,6 +106,10 @@ class RedisSearcher(Searcher):
     def has_vectors(self, keys: Keys) -> NDArray[np.bool_]:
         """Tell which keys have a stored vector, shape (n,)."""
         return self._in_redis.holds(keys)
+
+    def known_vectors(self, keys: Keys) -> tuple[Keys, Vectors]:
+        """Return those of these keys that have a stored vector, and the vectors; both by ascending key."""
+        return self._in_redis.stored.fetch(np.unique(keys))
 
 
 def _generation(items: RedisItems) -> int:
@@ -194,7 +204,7 @@ class LoneRedisSearcher(Searcher):
                 places = [
                     place
                     for place, query in enumerate(queries)
-                    if (_may_miss(query), bool(query.lexical_text)) == (may_miss, with_words)
+                    if (self.may_miss(query.params), bool(query.lexical_text)) == (may_miss, with_words)
                 ]
                 if places:
                     found = self._search([queries[place] for place in places], may_miss, with_words)
@@ -224,7 +234,11 @@ class LoneRedisSearcher(Searcher):
 
     def search_alike(self, vectors: Vectors, limit: int, params: SearchParams) -> AlikeAnswer:
         """Answer queries that differ only in their vector."""
-        return self._steadily(lambda: super(LoneRedisSearcher, self).search_alike(vectors, limit, params))
+        strict = replace(params, allow_partial=False)
+        whole = super().search_alike
+        return _alike_or_in_part(
+            self, lambda: self._steadily(lambda: whole(vectors, limit, strict)), vectors, limit, params
+        )
 
     def _steadily(self, search: Callable[[], T]) -> T:
         """Search again if what was found was replaced meanwhile, so that none is missed that is there."""
@@ -269,15 +283,39 @@ class LoneRedisSearcher(Searcher):
         return [dict(zip(*pair, strict=True)) for pair in zip(items, found, strict=True)]
 
 
-def _may_miss(query: VectorQuery) -> bool:
-    return query.params.allow_partial
+def _alike_or_in_part(
+    searcher: Searcher, whole: Callable[[], AlikeAnswer], vectors: Vectors, limit: int, params: SearchParams
+) -> AlikeAnswer:
+    """Answer queries that are alike; where parts are away, and may be, one by one without them."""
+    try:
+        return whole()
+    except BackendUnavailable:
+        if not searcher.may_miss(params):
+            raise
+    queries = [VectorQuery(vector=vector, limit=limit, params=params) for vector in vectors]
+    found = searcher.search(queries)
+    return AlikeAnswer([], [], np.empty((0, limit)), dict(enumerate(found)), 0.0, 0.0)
 
 
 class RedisSelection:
     """The segments of the items that match a filter, found by FILTER; implements `index.Selection`."""
 
-    def __init__(self, filter: Filter, items: RedisItems, index: RedisIndex, numeric: frozenset[str]) -> None:
+    def __init__(
+        self,
+        filter: Filter,
+        items: RedisItems,
+        index: RedisIndex,
+        numeric: frozenset[str],
+        reach: Reach = EVERYWHERE,
+    ) -> None:
         """Compile the filter; nothing is asked yet.
+
+        Args:
+            filter: a tree.
+            items: of the collection.
+            index: whose segments it is to find.
+            numeric: attributes that FILTER knows as numbers.
+            reach: whether parts may be away.
 
         Raises:
             InvalidFilter: if the filter is malformed or too large.
@@ -287,7 +325,13 @@ class RedisSelection:
         self._expression = compile_filter(filter, numeric)
         self._items = items
         self._index = index
+        self._reach = reach
         self._keys: Keys | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all matches are known: it was asked for them, and no part was away."""
+        return self._keys is not None and self._reach.fault is None
 
     @property
     def filter(self) -> Filter:
@@ -298,9 +342,9 @@ class RedisSelection:
     def keys(self) -> Keys:
         """The matching segments' keys, ascending; found on first use, then kept."""
         if self._keys is None:
-            found = self._index.matching(self._expression.text)
+            found = self._index.matching(self._expression.text, self._reach)
             if not self._expression.exact and len(found):
-                rows = self._items.rows(found.tolist())
+                rows = self._items.rows(found.tolist(), self._reach)
                 kept = [
                     key
                     for key in found.tolist()
@@ -393,8 +437,10 @@ class RedisRows(RowCache):
         """
         filters = self._filters
         name = repr(filter)  # 1 and true are equal, but not alike
-        if name not in filters:
+        known = filters.get(name)
+        if known is None or not known.is_whole:
             if len(filters) >= MAX_SELECTIONS:
                 filters.pop(next(iter(filters)), None)
-            filters[name] = RedisSelection(filter, self._items, self._index, self._numeric)
-        return filters[name]
+            known = RedisSelection(filter, self._items, self._index, self._numeric, self.reach)
+            filters[name] = known
+        return known

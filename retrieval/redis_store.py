@@ -22,7 +22,7 @@ from retrieval.manifest import read_manifest
 from retrieval.publishing import live_version
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import matches, shown_attributes
-from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, Span
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, LIST_BATCH, RedisItem, RedisItems, Span
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import redis_server
@@ -133,7 +133,7 @@ class RedisStore:
     ) -> Sequence[StoredItem]:
         """List items by ascending rowid."""
         found: list[StoredItem] = []
-        for item in self._matching(collection, filter, after_rowid):
+        for item in self._matching(collection, filter, after_rowid, limit):
             found.append(_stored(collection, item))
             if len(found) >= limit:
                 break
@@ -145,10 +145,13 @@ class RedisStore:
             return self._items(collection).count()
         return sum(1 for _ in self._matching(collection, filter, 0))
 
-    def _matching(self, collection: str, filter: Filter | None, after_rowid: int) -> Iterator[RedisItem]:
+    def _matching(
+        self, collection: str, filter: Filter | None, after_rowid: int, limit: int = LIST_BATCH
+    ) -> Iterator[RedisItem]:
         if filter is not None:
             validate_filter(filter)
-        for item in self._items(collection).walk(after_rowid):
+        batch = LIST_BATCH if filter is not None else max(1, min(limit, LIST_BATCH))
+        for item in self._items(collection).walk(after_rowid, batch):
             if filter is None or matches(filter, item.id, item.parsed):
                 yield item
 

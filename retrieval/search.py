@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.filters import Filter
+
+if TYPE_CHECKING:
+    from retrieval.aspect_readings import AspectQuery
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 10
@@ -20,6 +23,7 @@ class ScoreKind(StrEnum):
     COSINE = "cosine"
     FUSED = "fused"  # hybrid: a weighted sum, or reciprocal ranks
     EXAMPLES = "examples"  # mean cosine to the positive examples minus that to the negative ones
+    ASPECTS = "aspects"  # minus the weighted mean difference, in standard deviations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,8 @@ class SearchParams:
     effort: int = 0  # 0 = measured at build
     exact: bool = False
     oversampling: float = 1.0  # candidates per hit asked for
-    allow_partial: bool = False  # rather than fail, leave out parts of the index that do not answer
+    # Rather than fail, leave out parts of the index that do not answer; None = as the searcher was told.
+    allow_partial: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +77,7 @@ class VectorQuery:
     lexical_text: str = ""  # non-empty: a hybrid search with BM25 over this text
     fusion: Fusion = LinearFusion()
     exclude_ids: frozenset[str] = frozenset()  # such as the item that was asked about
+    aspects: "AspectQuery | None" = None  # compare these instead of vectors
     params: SearchParams = SearchParams()
     diversity: Diversity | None = None
     moments: int = 1  # of one item, so many parts may be hits

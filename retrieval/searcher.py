@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from retrieval.alike import AlikeAnswer, regular_queries
 from retrieval.errors import TwinspireError
+from retrieval.aspect_readings import AspectQuery
 from retrieval.exact_index import SCORE_DECIMALS, holds
 from retrieval.filters import Filter
 from retrieval.fresh_reader import FreshReader
@@ -87,6 +88,7 @@ class Searcher:
         self._segments: Kept[Sequence[int]] = Kept(self._read_segments, ())
         self._lexical = LexicalSource(ws, collection)
         self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
+        self.allow_partial = False  # of searches that do not say
         self.refresh()
 
     @property
@@ -212,6 +214,10 @@ class Searcher:
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
         return AlikeAnswer(regular, kept, scores[regular, :limit], others, search_ms, fetch_ms)
 
+    def may_miss(self, params: SearchParams) -> bool:
+        """Tell whether a search may leave out parts of the index that do not answer."""
+        return self.allow_partial if params.allow_partial is None else params.allow_partial
+
     def _results(self, tasks: Sequence[_Task], started: float, searched: float) -> list[SearchResult]:
         """Show what was found; the times are those of `time.perf_counter`."""
         answers = self._show(tasks)
@@ -219,6 +225,7 @@ class Searcher:
         results = []
         for task, (rows, scores, details) in zip(tasks, answers, strict=True):
             kind = ScoreKind.FUSED if task.query.lexical_text else ScoreKind.COSINE
+            kind = ScoreKind.ASPECTS if task.query.aspects else kind
             partial = task.candidates.partial
             results.append(SearchResult(rows, scores, kind, search_ms, fetch_ms, partial, details))
         return results
@@ -228,8 +235,12 @@ class Searcher:
         groups: dict[tuple[str, int, bool, bool, bool], list[_Task]] = {}
         for task in tasks:
             query, params = task.query, task.query.params
+            if query.aspects is not None:
+                self._find_by_aspect(task, query.aspects)
+                continue
             filter_name = "" if query.filter is None else name_of(query.filter)
-            group = (filter_name, params.effort, params.exact, params.allow_partial, bool(query.lexical_text))
+            partial = self.may_miss(params)
+            group = (filter_name, params.effort, params.exact, partial, bool(query.lexical_text))
             groups.setdefault(group, []).append(task)
         for members in groups.values():
             query = members[0].query
@@ -242,6 +253,24 @@ class Searcher:
         nearest = self._nearest(vectors, fetch, filter, params)
         scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
         _fill_in(tasks, nearest, scores, range(len(tasks)))
+
+    def _find_by_aspect(self, task: _Task, aspects: AspectQuery) -> None:
+        filter = task.query.filter
+        keys, scores = aspects.readings.search(
+            aspects.wanted,
+            aspects.weights,
+            task.fetch,
+            None if filter is None else self._cache.selection(filter),
+        )
+        scores = scores.round(SCORE_DECIMALS)
+        task.candidates = Candidates(
+            keys=keys.tolist(),
+            scores=scores.tolist(),
+            complete=len(keys) < task.fetch,
+            plan="aspects",
+            tied=bool((scores[1:] == scores[:-1]).any()),
+            measure="aspects",
+        )
 
     def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
         depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
@@ -275,7 +304,7 @@ class Searcher:
             selection=selection,
             effort=params.effort,
             exact=params.exact,
-            allow_partial=params.allow_partial,
+            allow_partial=self.may_miss(params),
         )
         fresh = self._fresh.snapshot()
         if not len(fresh.keys):

@@ -51,9 +51,10 @@ class AlikeAnswerer:
             For each the serialised response, of Search or of BatchSearch; where a search failed, the outcome
             of each search.
         """
-        groups: dict[tuple[int, int, bool], list[int]] = {}
+        groups: dict[tuple[int, int, bool, bool | None], list[int]] = {}
         for place, block in enumerate(blocks):
-            key = block.limit, block.params.effort, block.params.exact
+            params = block.params
+            key = block.limit, params.effort, params.exact, params.allow_partial
             groups.setdefault(key, []).append(place)
         answers: list[bytes | list[Outcome]] = [b""] * len(blocks)
         for places in groups.values():

@@ -1,6 +1,6 @@
 """What a search asks: one description for single and batched searches, sync and async."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypedDict
@@ -56,9 +56,10 @@ class SearchOptions(TypedDict, total=False):
     effort: int
     exact: bool
     oversampling: float
-    allow_partial: bool
+    allow_partial: bool | None
     diversity: Diversity | None
     moments: int
+    aspects: Mapping[str, float] | None
     expected_fingerprint: str
     index_version: str
     explain: bool
@@ -85,9 +86,12 @@ class SearchQuery:
     effort: int = 0  # how hard to look; 0 = what reached the recall target at build
     exact: bool = False  # compare with every vector
     oversampling: float = 0.0  # candidates per hit asked for; 0 = 1
-    allow_partial: bool = False  # rather than fail, leave out nodes of the index that do not answer
+    # Rather than fail, leave out nodes of the index that do not answer; None = as the server was told.
+    allow_partial: bool | None = None
     diversity: Diversity | None = None  # spread the hits
     moments: int = 1  # of one item, so many parts may be hits
+    # Compare sounds by these alone, such as {"brightness": 1, "tempo": 0.5}, by media or item_id.
+    aspects: Mapping[str, float] | None = None
     expected_fingerprint: str = ""  # refuse unless this encoder made the index
     index_version: str = ""  # empty = live
     explain: bool = False

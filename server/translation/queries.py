@@ -3,7 +3,7 @@
 import math
 import mimetypes
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.media.sniffing import HEAD_BYTES, sniff
+from encoders.aspects import check_weight
 from protos.twinspire.v1 import content_pb2
 from protos.twinspire.v1 import search_pb2 as pb
 from retrieval.content import Content, Modality
@@ -33,6 +34,7 @@ from server.translation.vectors import vector_from
 
 MAX_EXAMPLES = 256
 MAX_EFFORT = 4096
+MAX_ASPECTS = 64
 MAX_OVERSAMPLING = 100.0
 MAX_MOMENTS = 100
 _MEDIA = {"image": Modality.IMAGE, "audio": Modality.AUDIO, "video": Modality.VIDEO}
@@ -59,6 +61,7 @@ class Plan:
     query: Callable[..., VectorQuery]  # takes vector=
     alike: tuple[int, SearchParams] | None  # limit and params, if nothing but items and scores is asked for
     score_kind: ScoreKind = ScoreKind.COSINE
+    aspects: Mapping[str, float] = field(default_factory=dict)  # weights by name; empty: by vectors
     index_version: str = ""  # empty: live
     expected_fingerprint: str = ""
 
@@ -80,6 +83,9 @@ def plan_from(request: pb.SearchRequest) -> Plan:
         score_kind = ScoreKind.FUSED
     elif kind == "examples":
         score_kind = ScoreKind.EXAMPLES
+    aspects = _aspects(request, kind)
+    if aspects:
+        score_kind = ScoreKind.ASPECTS
     limit = request.limit if request.HasField("limit") else DEFAULT_LIMIT
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidLimit(limit, MAX_LIMIT)
@@ -105,9 +111,24 @@ def plan_from(request: pb.SearchRequest) -> Plan:
         query,
         (limit, params) if kind in _PLAIN_KINDS and _is_plain(query.keywords) else None,
         score_kind,
+        aspects,
         request.index_version,
         request.expected_encoder_fingerprint,
     )
+
+
+def _aspects(request: pb.SearchRequest, kind: str | None) -> dict[str, float]:
+    if not request.aspects:
+        return {}
+    if kind not in _ASPECT_KINDS:
+        raise InvalidInput("aspects: expected to be asked by media or an item id", field="aspects")
+    if len(request.aspects) > MAX_ASPECTS:
+        raise InvalidInput(
+            f"aspects: expected at most {MAX_ASPECTS}, got {len(request.aspects)}", field="aspects"
+        )
+    for aspect, weight in request.aspects.items():
+        check_weight(aspect, weight)
+    return dict(request.aspects)
 
 
 def _is_plain(asked: Mapping[str, Any]) -> bool:
@@ -126,6 +147,7 @@ def _is_plain(asked: Mapping[str, Any]) -> bool:
 
 
 _PLAIN_KINDS = ("text", "vector")
+_ASPECT_KINDS = ("image", "audio", "video", "item_id")
 _LEARNED: Fusion = LinearFusion()
 _DEFAULT_PARAMS = SearchParams()
 
@@ -289,7 +311,7 @@ def _params(params: pb.SearchParams) -> SearchParams:
     return SearchParams(
         effort=int(_number(params.effort, "params.effort", 0, MAX_EFFORT)),
         exact=params.exact,
-        allow_partial=params.allow_partial,
+        allow_partial=params.allow_partial if params.HasField("allow_partial") else None,
         oversampling=_number(params.oversampling or 1.0, "params.oversampling", 1.0, MAX_OVERSAMPLING),
     )
 

@@ -29,47 +29,51 @@ from protos.twinspire.v1 import content_pb2 as protos_dot_twinspire_dot_v1_dot_c
 from protos.twinspire.v1 import filters_pb2 as protos_dot_twinspire_dot_v1_dot_filters__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/twinspire/v1/search.proto\x12\x0ctwinspire.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\x1a!protos/twinspire/v1/content.proto\x1a!protos/twinspire/v1/filters.proto\"\xf9\x03\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x05query\x18\x02 \x01(\x0b\x32\x13.twinspire.v1.Query\x12$\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x14.twinspire.v1.Filter\x12\x12\n\x05limit\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x32\n\x0e\x61ttribute_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x0bwith_vector\x18\x07 \x01(\x08\x12*\n\x06params\x18\x08 \x01(\x0b\x32\x1a.twinspire.v1.SearchParams\x12$\n\x1c\x65xpected_encoder_fingerprint\x18\t \x01(\t\x12\x15\n\rindex_version\x18\n \x01(\t\x12\x16\n\x0e\x65xperiment_key\x18\x0b \x01(\t\x12\x0f\n\x07\x65xplain\x18\x0c \x01(\x08\x12\x11\n\tcalibrate\x18\r \x01(\x08\x12*\n\tdiversity\x18\x0e \x01(\x0b\x32\x17.twinspire.v1.Diversity\x12\x14\n\x07moments\x18\x0f \x01(\x05H\x02\x88\x01\x01\x42\x08\n\x06_limitB\x12\n\x10_score_thresholdB\n\n\x08_moments\"\xae\x02\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12$\n\x05image\x18\x02 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12$\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12$\n\x05video\x18\x04 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12+\n\x06vector\x18\x05 \x01(\x0b\x32\x19.twinspire.v1.DenseVectorH\x00\x12\x11\n\x07item_id\x18\x06 \x01(\tH\x00\x12.\n\x08\x65xamples\x18\x07 \x01(\x0b\x32\x1a.twinspire.v1.ExampleQueryH\x00\x12+\n\x06hybrid\x18\x08 \x01(\x0b\x32\x19.twinspire.v1.HybridQueryH\x00\x42\x06\n\x04kind\"b\n\x0c\x45xampleQuery\x12(\n\tpositives\x18\x01 \x03(\x0b\x32\x15.twinspire.v1.Example\x12(\n\tnegatives\x18\x02 \x03(\x0b\x32\x15.twinspire.v1.Example\"\xa7\x01\n\x07\x45xample\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12+\n\x06vector\x18\x03 \x01(\x0b\x32\x19.twinspire.v1.DenseVectorH\x00\x12$\n\x05media\x18\x05 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04kindB\t\n\x07_weight\"{\n\x0bHybridQuery\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\x03rrf\x18\x02 \x01(\x0b\x32\x17.twinspire.v1.RrfFusionH\x00\x12,\n\x06linear\x18\x03 \x01(\x0b\x32\x1a.twinspire.v1.LinearFusionH\x00\x42\x08\n\x06\x66usion\"}\n\tRrfFusion\x12\x0e\n\x01k\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65nse_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0elexical_weight\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weight\",\n\x0cLinearFusion\x12\x12\n\x05\x61lpha\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_alpha\"Z\n\x0cSearchParams\x12\x0e\n\x06\x65\x66\x66ort\x18\x01 \x01(\x05\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\x12\x14\n\x0coversampling\x18\x03 \x01(\x01\x12\x15\n\rallow_partial\x18\x04 \x01(\x08\"?\n\tDiversity\x12\x13\n\x06weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ncandidates\x18\x02 \x01(\x05\x42\t\n\x07_weight\"C\n\x12\x42\x61tchSearchRequest\x12-\n\x08requests\x18\x01 \x03(\x0b\x32\x1b.twinspire.v1.SearchRequest\"\xbc\x01\n\x13\x42\x61tchSearchResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.twinspire.v1.BatchSearchResponse.Result\x1aj\n\x06Result\x12\x30\n\x08response\x18\x01 \x01(\x0b\x32\x1c.twinspire.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xc3\x02\n\x0eSearchResponse\x12\x1f\n\x04hits\x18\x01 \x03(\x0b\x32\x11.twinspire.v1.Hit\x12+\n\nscore_kind\x18\x02 \x01(\x0e\x32\x17.twinspire.v1.ScoreKind\x12\x15\n\rindex_version\x18\x03 \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12\x11\n\tsearch_id\x18\x07 \x01(\t\x12$\n\x06timing\x18\x08 \x01(\x0b\x32\x14.twinspire.v1.Timing\x12\x16\n\tthreshold\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07partial\x18\n \x01(\x08\x12\x17\n\x0ftruncated_query\x18\x0b \x01(\x08\x42\x0c\n\n_threshold\"\xa7\x02\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\x12+\n\nattributes\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03uri\x18\x06 \x01(\t\x12)\n\x06vector\x18\x07 \x01(\x0b\x32\x19.twinspire.v1.DenseVector\x12\x16\n\trelevance\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12.\n\x0b\x65xplanation\x18\t \x01(\x0b\x32\x19.twinspire.v1.Explanation\x12%\n\x04span\x18\n \x01(\x0b\x32\x12.twinspire.v1.SpanH\x01\x88\x01\x01\x42\x0c\n\n_relevanceB\x07\n\x05_span\"\x90\x02\n\x0b\x45xplanation\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x19\n\x11matching_segments\x18\x03 \x01(\x03\x12\x18\n\x0b\x64\x65nse_score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ndense_rank\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rlexical_score\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0clexical_rank\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05\x61lpha\x18\x08 \x01(\x01H\x04\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_dense_rankB\x10\n\x0e_lexical_scoreB\x0f\n\r_lexical_rankB\x08\n\x06_alpha\"x\n\x06Timing\x12\x11\n\tencode_ms\x18\x01 \x01(\x01\x12\x11\n\tsearch_ms\x18\x02 \x01(\x01\x12\x10\n\x08\x66\x65tch_ms\x18\x03 \x01(\x01\x12\x10\n\x08queue_ms\x18\x04 \x01(\x01\x12\x10\n\x08total_ms\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*m\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SCORE_KIND_COSINE\x10\x01\x12\x14\n\x10SCORE_KIND_FUSED\x10\x02\x12\x17\n\x13SCORE_KIND_EXAMPLES\x10\x03\x32\xa8\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.twinspire.v1.SearchRequest\x1a\x1c.twinspire.v1.SearchResponse\x12R\n\x0b\x42\x61tchSearch\x12 .twinspire.v1.BatchSearchRequest\x1a!.twinspire.v1.BatchSearchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/twinspire/v1/search.proto\x12\x0ctwinspire.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\x1a!protos/twinspire/v1/content.proto\x1a!protos/twinspire/v1/filters.proto\"\xe4\x04\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x05query\x18\x02 \x01(\x0b\x32\x13.twinspire.v1.Query\x12$\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x14.twinspire.v1.Filter\x12\x12\n\x05limit\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0fscore_threshold\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x32\n\x0e\x61ttribute_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x0bwith_vector\x18\x07 \x01(\x08\x12*\n\x06params\x18\x08 \x01(\x0b\x32\x1a.twinspire.v1.SearchParams\x12$\n\x1c\x65xpected_encoder_fingerprint\x18\t \x01(\t\x12\x15\n\rindex_version\x18\n \x01(\t\x12\x16\n\x0e\x65xperiment_key\x18\x0b \x01(\t\x12\x0f\n\x07\x65xplain\x18\x0c \x01(\x08\x12\x11\n\tcalibrate\x18\r \x01(\x08\x12*\n\tdiversity\x18\x0e \x01(\x0b\x32\x17.twinspire.v1.Diversity\x12\x14\n\x07moments\x18\x0f \x01(\x05H\x02\x88\x01\x01\x12\x39\n\x07\x61spects\x18\x10 \x03(\x0b\x32(.twinspire.v1.SearchRequest.AspectsEntry\x1a.\n\x0c\x41spectsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_limitB\x12\n\x10_score_thresholdB\n\n\x08_moments\"\xae\x02\n\x05Query\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12$\n\x05image\x18\x02 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12$\n\x05\x61udio\x18\x03 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12$\n\x05video\x18\x04 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12+\n\x06vector\x18\x05 \x01(\x0b\x32\x19.twinspire.v1.DenseVectorH\x00\x12\x11\n\x07item_id\x18\x06 \x01(\tH\x00\x12.\n\x08\x65xamples\x18\x07 \x01(\x0b\x32\x1a.twinspire.v1.ExampleQueryH\x00\x12+\n\x06hybrid\x18\x08 \x01(\x0b\x32\x19.twinspire.v1.HybridQueryH\x00\x42\x06\n\x04kind\"b\n\x0c\x45xampleQuery\x12(\n\tpositives\x18\x01 \x03(\x0b\x32\x15.twinspire.v1.Example\x12(\n\tnegatives\x18\x02 \x03(\x0b\x32\x15.twinspire.v1.Example\"\xa7\x01\n\x07\x45xample\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12+\n\x06vector\x18\x03 \x01(\x0b\x32\x19.twinspire.v1.DenseVectorH\x00\x12$\n\x05media\x18\x05 \x01(\x0b\x32\x13.twinspire.v1.MediaH\x00\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x06\n\x04kindB\t\n\x07_weight\"{\n\x0bHybridQuery\x12\x0c\n\x04text\x18\x01 \x01(\t\x12&\n\x03rrf\x18\x02 \x01(\x0b\x32\x17.twinspire.v1.RrfFusionH\x00\x12,\n\x06linear\x18\x03 \x01(\x0b\x32\x1a.twinspire.v1.LinearFusionH\x00\x42\x08\n\x06\x66usion\"}\n\tRrfFusion\x12\x0e\n\x01k\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x64\x65nse_weight\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0elexical_weight\x18\x03 \x01(\x01H\x02\x88\x01\x01\x42\x04\n\x02_kB\x0f\n\r_dense_weightB\x11\n\x0f_lexical_weight\",\n\x0cLinearFusion\x12\x12\n\x05\x61lpha\x18\x01 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_alpha\"q\n\x0cSearchParams\x12\x0e\n\x06\x65\x66\x66ort\x18\x01 \x01(\x05\x12\r\n\x05\x65xact\x18\x02 \x01(\x08\x12\x14\n\x0coversampling\x18\x03 \x01(\x01\x12\x1a\n\rallow_partial\x18\x04 \x01(\x08H\x00\x88\x01\x01\x42\x10\n\x0e_allow_partial\"?\n\tDiversity\x12\x13\n\x06weight\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\ncandidates\x18\x02 \x01(\x05\x42\t\n\x07_weight\"C\n\x12\x42\x61tchSearchRequest\x12-\n\x08requests\x18\x01 \x03(\x0b\x32\x1b.twinspire.v1.SearchRequest\"\xbc\x01\n\x13\x42\x61tchSearchResponse\x12\x39\n\x07results\x18\x01 \x03(\x0b\x32(.twinspire.v1.BatchSearchResponse.Result\x1aj\n\x06Result\x12\x30\n\x08response\x18\x01 \x01(\x0b\x32\x1c.twinspire.v1.SearchResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"\xc3\x02\n\x0eSearchResponse\x12\x1f\n\x04hits\x18\x01 \x03(\x0b\x32\x11.twinspire.v1.Hit\x12+\n\nscore_kind\x18\x02 \x01(\x0e\x32\x17.twinspire.v1.ScoreKind\x12\x15\n\rindex_version\x18\x03 \x01(\t\x12\x1b\n\x13\x65ncoder_fingerprint\x18\x04 \x01(\t\x12\x15\n\rmodel_version\x18\x05 \x01(\t\x12\x0f\n\x07variant\x18\x06 \x01(\t\x12\x11\n\tsearch_id\x18\x07 \x01(\t\x12$\n\x06timing\x18\x08 \x01(\x0b\x32\x14.twinspire.v1.Timing\x12\x16\n\tthreshold\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07partial\x18\n \x01(\x08\x12\x17\n\x0ftruncated_query\x18\x0b \x01(\x08\x42\x0c\n\n_threshold\"\xa7\x02\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x0c\n\x04rank\x18\x03 \x01(\x05\x12\x0c\n\x04text\x18\x04 \x01(\t\x12+\n\nattributes\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03uri\x18\x06 \x01(\t\x12)\n\x06vector\x18\x07 \x01(\x0b\x32\x19.twinspire.v1.DenseVector\x12\x16\n\trelevance\x18\x08 \x01(\x01H\x00\x88\x01\x01\x12.\n\x0b\x65xplanation\x18\t \x01(\x0b\x32\x19.twinspire.v1.Explanation\x12%\n\x04span\x18\n \x01(\x0b\x32\x12.twinspire.v1.SpanH\x01\x88\x01\x01\x42\x0c\n\n_relevanceB\x07\n\x05_span\"\x90\x02\n\x0b\x45xplanation\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0c\n\x04plan\x18\x02 \x01(\t\x12\x19\n\x11matching_segments\x18\x03 \x01(\x03\x12\x18\n\x0b\x64\x65nse_score\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\ndense_rank\x18\x05 \x01(\x05H\x01\x88\x01\x01\x12\x1a\n\rlexical_score\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x19\n\x0clexical_rank\x18\x07 \x01(\x05H\x03\x88\x01\x01\x12\x12\n\x05\x61lpha\x18\x08 \x01(\x01H\x04\x88\x01\x01\x42\x0e\n\x0c_dense_scoreB\r\n\x0b_dense_rankB\x10\n\x0e_lexical_scoreB\x0f\n\r_lexical_rankB\x08\n\x06_alpha\"x\n\x06Timing\x12\x11\n\tencode_ms\x18\x01 \x01(\x01\x12\x11\n\tsearch_ms\x18\x02 \x01(\x01\x12\x10\n\x08\x66\x65tch_ms\x18\x03 \x01(\x01\x12\x10\n\x08queue_ms\x18\x04 \x01(\x01\x12\x10\n\x08total_ms\x18\x05 \x01(\x01\x12\x12\n\nbatch_size\x18\x06 \x01(\x05*\x85\x01\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SCORE_KIND_COSINE\x10\x01\x12\x14\n\x10SCORE_KIND_FUSED\x10\x02\x12\x17\n\x13SCORE_KIND_EXAMPLES\x10\x03\x12\x16\n\x12SCORE_KIND_ASPECTS\x10\x04\x32\xa8\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.twinspire.v1.SearchRequest\x1a\x1c.twinspire.v1.SearchResponse\x12R\n\x0b\x42\x61tchSearch\x12 .twinspire.v1.BatchSearchRequest\x1a!.twinspire.v1.BatchSearchResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.twinspire.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SCOREKIND']._serialized_start=3028
-  _globals['_SCOREKIND']._serialized_end=3137
+  _globals['_SEARCHREQUEST_ASPECTSENTRY']._loaded_options = None
+  _globals['_SEARCHREQUEST_ASPECTSENTRY']._serialized_options = b'8\001'
+  _globals['_SCOREKIND']._serialized_start=3159
+  _globals['_SCOREKIND']._serialized_end=3292
   _globals['_SEARCHREQUEST']._serialized_start=210
-  _globals['_SEARCHREQUEST']._serialized_end=715
-  _globals['_QUERY']._serialized_start=718
-  _globals['_QUERY']._serialized_end=1020
-  _globals['_EXAMPLEQUERY']._serialized_start=1022
-  _globals['_EXAMPLEQUERY']._serialized_end=1120
-  _globals['_EXAMPLE']._serialized_start=1123
-  _globals['_EXAMPLE']._serialized_end=1290
-  _globals['_HYBRIDQUERY']._serialized_start=1292
-  _globals['_HYBRIDQUERY']._serialized_end=1415
-  _globals['_RRFFUSION']._serialized_start=1417
-  _globals['_RRFFUSION']._serialized_end=1542
-  _globals['_LINEARFUSION']._serialized_start=1544
-  _globals['_LINEARFUSION']._serialized_end=1588
-  _globals['_SEARCHPARAMS']._serialized_start=1590
-  _globals['_SEARCHPARAMS']._serialized_end=1680
-  _globals['_DIVERSITY']._serialized_start=1682
-  _globals['_DIVERSITY']._serialized_end=1745
-  _globals['_BATCHSEARCHREQUEST']._serialized_start=1747
-  _globals['_BATCHSEARCHREQUEST']._serialized_end=1814
-  _globals['_BATCHSEARCHRESPONSE']._serialized_start=1817
-  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2005
-  _globals['_BATCHSEARCHRESPONSE_RESULT']._serialized_start=1899
-  _globals['_BATCHSEARCHRESPONSE_RESULT']._serialized_end=2005
-  _globals['_SEARCHRESPONSE']._serialized_start=2008
-  _globals['_SEARCHRESPONSE']._serialized_end=2331
-  _globals['_HIT']._serialized_start=2334
-  _globals['_HIT']._serialized_end=2629
-  _globals['_EXPLANATION']._serialized_start=2632
-  _globals['_EXPLANATION']._serialized_end=2904
-  _globals['_TIMING']._serialized_start=2906
-  _globals['_TIMING']._serialized_end=3026
-  _globals['_SEARCHSERVICE']._serialized_start=3140
-  _globals['_SEARCHSERVICE']._serialized_end=3308
+  _globals['_SEARCHREQUEST']._serialized_end=822
+  _globals['_SEARCHREQUEST_ASPECTSENTRY']._serialized_start=734
+  _globals['_SEARCHREQUEST_ASPECTSENTRY']._serialized_end=780
+  _globals['_QUERY']._serialized_start=825
+  _globals['_QUERY']._serialized_end=1127
+  _globals['_EXAMPLEQUERY']._serialized_start=1129
+  _globals['_EXAMPLEQUERY']._serialized_end=1227
+  _globals['_EXAMPLE']._serialized_start=1230
+  _globals['_EXAMPLE']._serialized_end=1397
+  _globals['_HYBRIDQUERY']._serialized_start=1399
+  _globals['_HYBRIDQUERY']._serialized_end=1522
+  _globals['_RRFFUSION']._serialized_start=1524
+  _globals['_RRFFUSION']._serialized_end=1649
+  _globals['_LINEARFUSION']._serialized_start=1651
+  _globals['_LINEARFUSION']._serialized_end=1695
+  _globals['_SEARCHPARAMS']._serialized_start=1697
+  _globals['_SEARCHPARAMS']._serialized_end=1810
+  _globals['_DIVERSITY']._serialized_start=1812
+  _globals['_DIVERSITY']._serialized_end=1875
+  _globals['_BATCHSEARCHREQUEST']._serialized_start=1877
+  _globals['_BATCHSEARCHREQUEST']._serialized_end=1944
+  _globals['_BATCHSEARCHRESPONSE']._serialized_start=1947
+  _globals['_BATCHSEARCHRESPONSE']._serialized_end=2135
+  _globals['_BATCHSEARCHRESPONSE_RESULT']._serialized_start=2029
+  _globals['_BATCHSEARCHRESPONSE_RESULT']._serialized_end=2135
+  _globals['_SEARCHRESPONSE']._serialized_start=2138
+  _globals['_SEARCHRESPONSE']._serialized_end=2461
+  _globals['_HIT']._serialized_start=2464
+  _globals['_HIT']._serialized_end=2759
+  _globals['_EXPLANATION']._serialized_start=2762
+  _globals['_EXPLANATION']._serialized_end=3034
+  _globals['_TIMING']._serialized_start=3036
+  _globals['_TIMING']._serialized_end=3156
+  _globals['_SEARCHSERVICE']._serialized_start=3295
+  _globals['_SEARCHSERVICE']._serialized_end=3463
 # @@protoc_insertion_point(module_scope)

@@ -37,6 +37,8 @@ class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.V
     """The fusion of vectors and BM25."""
     SCORE_KIND_EXAMPLES: _ScoreKind.ValueType  # 3
     """Mean cosine to the positive examples less that to the negative ones."""
+    SCORE_KIND_ASPECTS: _ScoreKind.ValueType  # 4
+    """Minus the weighted mean difference of the aspects, in standard deviations: 0 is alike."""
 
 class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper): ...
 
@@ -47,11 +49,33 @@ SCORE_KIND_FUSED: ScoreKind.ValueType  # 2
 """The fusion of vectors and BM25."""
 SCORE_KIND_EXAMPLES: ScoreKind.ValueType  # 3
 """Mean cosine to the positive examples less that to the negative ones."""
+SCORE_KIND_ASPECTS: ScoreKind.ValueType  # 4
+"""Minus the weighted mean difference of the aspects, in standard deviations: 0 is alike."""
 Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AspectsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     COLLECTION_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
@@ -68,6 +92,7 @@ class SearchRequest(_message.Message):
     CALIBRATE_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
     MOMENTS_FIELD_NUMBER: _builtins.int
+    ASPECTS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     limit: _builtins.int
     """1 to 1000; unset: 10."""
@@ -101,6 +126,14 @@ class SearchRequest(_message.Message):
     def diversity(self) -> Global___Diversity:
         """Spread the hits by maximal marginal relevance."""
 
+    @_builtins.property
+    def aspects(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Compare sounds by these aspects alone, not by the encoder's vectors: brightness, texture, warmth, tempo,
+        rhythmic_energy, dynamics, harmonic_richness, articulation, phrasing; each with a weight above 0. Asked by
+        media or an item id, of a collection that was probed (`twinspire probe`); every segment is compared.
+        Errors: NO_LAYERS, NOT_PROBED and ASPECT_UNKNOWN (FAILED_PRECONDITION).
+        """
+
     def __init__(
         self,
         *,
@@ -119,10 +152,11 @@ class SearchRequest(_message.Message):
         calibrate: _builtins.bool = ...,
         diversity: Global___Diversity | None = ...,
         moments: _builtins.int | None = ...,
+        aspects: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_moments", b"_moments", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "diversity", b"diversity", "filter", b"filter", "limit", b"limit", "moments", b"moments", "params", b"params", "query", b"query", "score_threshold", b"score_threshold"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_moments", b"_moments", "_score_threshold", b"_score_threshold", "attribute_mask", b"attribute_mask", "calibrate", b"calibrate", "collection", b"collection", "diversity", b"diversity", "expected_encoder_fingerprint", b"expected_encoder_fingerprint", "experiment_key", b"experiment_key", "explain", b"explain", "filter", b"filter", "index_version", b"index_version", "limit", b"limit", "moments", b"moments", "params", b"params", "query", b"query", "score_threshold", b"score_threshold", "with_vector", b"with_vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "_moments", b"_moments", "_score_threshold", b"_score_threshold", "aspects", b"aspects", "attribute_mask", b"attribute_mask", "calibrate", b"calibrate", "collection", b"collection", "diversity", b"diversity", "expected_encoder_fingerprint", b"expected_encoder_fingerprint", "experiment_key", b"experiment_key", "explain", b"explain", "filter", b"filter", "index_version", b"index_version", "limit", b"limit", "moments", b"moments", "params", b"params", "query", b"query", "score_threshold", b"score_threshold", "with_vector", b"with_vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
     _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
@@ -371,7 +405,8 @@ class SearchParams(_message.Message):
     """Candidates for each hit asked for, 1 to 100; 0: 1."""
     allow_partial: _builtins.bool
     """Where the index lies on several nodes: leave out what does not answer, and set
-    SearchResponse.partial, rather than fail with BACKEND_UNAVAILABLE.
+    SearchResponse.partial, rather than fail with BACKEND_UNAVAILABLE. Unset: as the server was told
+    (serve --allow-partial).
     """
     def __init__(
         self,
@@ -379,13 +414,15 @@ class SearchParams(_message.Message):
         effort: _builtins.int = ...,
         exact: _builtins.bool = ...,
         oversampling: _builtins.float = ...,
-        allow_partial: _builtins.bool = ...,
+        allow_partial: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allow_partial", b"_allow_partial", "allow_partial", b"allow_partial"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_partial", b"allow_partial", "effort", b"effort", "exact", b"exact", "oversampling", b"oversampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allow_partial", b"_allow_partial", "allow_partial", b"allow_partial", "effort", b"effort", "exact", b"exact", "oversampling", b"oversampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__allow_partial: _TypeAlias = _typing.Literal["allow_partial"]  # noqa: Y015
+    _WhichOneofArgType__allow_partial: _TypeAlias = _typing.Literal["_allow_partial", b"_allow_partial"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allow_partial) -> _WhichOneofReturnType__allow_partial | None: ...
 
 Global___SearchParams: _TypeAlias = SearchParams  # noqa: Y015
 

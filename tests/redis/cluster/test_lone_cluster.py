@@ -4,11 +4,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 
-from protos.twinspire.v1 import items_pb2
+from protos.twinspire.v1 import items_pb2, search_pb2
 from retrieval.redis_layout import partition_tags, slot_of
 from retrieval.redis_server import use_redis
 from retrieval.workspace import Workspace
@@ -16,6 +17,7 @@ from server.mirror import RedisMirror
 from tests.redis.guarded import make_users, settings
 from tests.redis.local_cluster import LocalCluster
 from tests.redis.serving import WORD, Searching, redis_parameters, until
+from tests.redis.test_lone_server import matching
 from tests.server.running import run_server
 from tests.server.workspaces import COLLECTION, make_workspace
 
@@ -100,10 +102,35 @@ def test_a_lost_shard_is_left_out_where_that_is_allowed(
     guarded_cluster.replicas[guarded_cluster.primaries.index(lost)].kill()
     lost.kill()
 
-    with pytest.raises(grpc.RpcError) as caught:
-        server.best()
-    answer = server.search(allow_partial=True)
+    asked: list[dict[str, Any]] = [
+        {"text": WORD},
+        {"text": WORD, "filter": matching("pair", True)},
+        {"query": search_pb2.Query(hybrid=search_pb2.HybridQuery(text=WORD))},
+        {
+            "query": search_pb2.Query(hybrid=search_pb2.HybridQuery(text=WORD)),
+            "filter": matching("pair", True),
+        },
+    ]
+    for fields in asked:
+        with pytest.raises(grpc.RpcError) as caught:
+            server.running.find(**fields)
+        answer = server.running.find(params=search_pb2.SearchParams(allow_partial=True), **fields)
 
-    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert answer.partial
-    assert answer.hits
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert answer.partial
+        assert answer.hits
+        assert "filter" not in fields or all("-" in hit.id for hit in answer.hits)
+
+
+def test_words_are_found_over_all_partitions(server: Searching, ws: Workspace) -> None:
+    query = search_pb2.Query(hybrid=search_pb2.HybridQuery(text="red blue"))
+    upsert(server, "fresh", "red red")
+    found = server.running.find(query=query, limit=50)
+
+    with closing(run_server(ws)) as running:
+        with_database = next(running)
+        until(lambda: with_database.ids("red", limit=2)[0] == "fresh")
+        expected = with_database.find(query=query, limit=50)
+    assert [(hit.id, round(hit.score, 9)) for hit in found.hits] == [
+        (hit.id, round(hit.score, 9)) for hit in expected.hits
+    ]
