@@ -34,6 +34,7 @@ COMMANDS = {
     "export": "twinspire.commands.bundles:export_command",
     "import-bundle": "twinspire.commands.bundles:import_bundle_command",
     "dead-letters": "twinspire.commands.dead_letters:dead_letters_command",
+    "roots": "twinspire.commands.roots:roots_group",
     "doctor": "twinspire.commands.doctor:doctor_command",
     "demo": "twinspire.commands.demo:demo_command",
 }
