@@ -2,12 +2,14 @@
 
 import json
 import secrets
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from retrieval.deadlines import work_until
 from retrieval.errors import CorruptArtifact, TwinspireError
 from retrieval.index import Keys, Vectors
 from retrieval.index_types import IndexParameters
@@ -16,9 +18,10 @@ from retrieval.redis_layout import REDIS_FILE, VectorKeys
 from retrieval.redis_server import redis_server
 from retrieval.redis_vectors import RedisVectors
 
-# VADDs on their way: CAS lets Redis look for their neighbours in threads.
-LANES = 4
+# VADDs on their way. One connection: their replies come one by one, so that a slow Redis is no silent one.
 ROWS_IN_FLIGHT = 512
+# Nobody waits for a build as for a search, and the machine may be busy with other builds.
+PATIENCE_S = 60.0
 
 SAMPLE = 256
 SAMPLE_TOLERANCE = 1e-5
@@ -59,7 +62,8 @@ def build_in_redis(
             counts += np.bincount(where.partition_of(keys), minlength=where.partitions)
             for start in range(0, len(keys), ROWS_IN_FLIGHT):
                 part = slice(start, start + ROWS_IN_FLIGHT)
-                server.run(stored.build_commands(keys[part], vectors[part]), lanes=LANES)
+                with work_until(time.perf_counter() + PATIENCE_S):
+                    server.run(stored.build_commands(keys[part], vectors[part]))
             sample.append((keys[:: max(1, len(keys) // 16)], vectors[:: max(1, len(keys) // 16)]))
         stored.finish(counts.tolist())
         _compare(stored, sample)

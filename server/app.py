@@ -81,7 +81,7 @@ class Server:
         self.health = Health(SERVICES)
         self._workers = Workers(config.max_queued_tasks)
         self._encoders = Encoders(ws, load_encoder)
-        loader = Loader(ws, self._encoders)
+        loader = Loader(ws, self._encoders, allow_partial=config.allow_partial)
         self.live = Live(ws, config, loader, self._workers, self.metrics, self.health)
         self.metrics.in_flight.set_function(lambda: self.gate.in_flight)
         self.metrics.queued.set_function(lambda: self.live.queued)

@@ -117,9 +117,10 @@ class LoadedVersion:
 class Loader:
     """Loads versions."""
 
-    def __init__(self, ws: Workspace, encoders: Encoders) -> None:
+    def __init__(self, ws: Workspace, encoders: Encoders, *, allow_partial: bool = False) -> None:
         self._ws = ws
         self._encoders = encoders
+        self._allow_partial = allow_partial  # of searches that do not say
 
     def load_live(self, collection: str) -> LoadedVersion | None:
         """Load the live version, or, if its bytes rotted, the newest one that is sound; None without any.
@@ -157,6 +158,7 @@ class Loader:
                 f" the index has {manifest.dims}"
             )
         searcher = make_searcher(self._ws, collection, opened)
+        searcher.allow_partial = self._allow_partial
         origin = Origin(opened.version, manifest.fingerprint, manifest.model)
         answerer = Answerer(self._ws, collection, origin, searcher, encoder, manifest.dims)
         loaded = LoadedVersion(collection, opened, encoder, searcher, answerer, encode_s=0.0)

@@ -69,6 +69,11 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     show_default=True,
     help="What speaks gRPC; native (an extra) is several times faster and knows no TLS.",
 )
+@click.option(
+    "--allow-partial",
+    is_flag=True,
+    help="Where nodes of an index in Redis are away, answer without them, unless a search says otherwise.",
+)
 @click.option("--traces", is_flag=True, help="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT.")
 @click.option("--insecure", is_flag=True, help="Serve in clear, or without keys, beyond this machine.")
 @pass_session

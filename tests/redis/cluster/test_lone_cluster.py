@@ -122,6 +122,23 @@ def test_a_lost_shard_is_left_out_where_that_is_allowed(
         assert "filter" not in fields or all("-" in hit.id for hit in answer.hits)
 
 
+def test_a_server_may_leave_out_a_lost_shard_by_default(guarded_cluster: LocalCluster, ws: Workspace) -> None:
+    with (
+        RedisMirror(ws.models, interval_s=0.05) as mirror,
+        closing(run_server(mirror, allow_partial=True)) as running,
+    ):
+        server = Searching(ws, next(running))
+        lost = guarded_cluster.primary_of(SLOTS_USED[0])
+        guarded_cluster.replicas[guarded_cluster.primaries.index(lost)].kill()
+        lost.kill()
+
+        assert server.search().partial
+        assert server.running.find(WORD, explain=True).partial
+        with pytest.raises(grpc.RpcError) as caught:
+            server.search(allow_partial=False)
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
 def test_words_are_found_over_all_partitions(server: Searching, ws: Workspace) -> None:
     query = search_pb2.Query(hybrid=search_pb2.HybridQuery(text="red blue"))
     upsert(server, "fresh", "red red")
