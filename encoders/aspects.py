@@ -10,8 +10,6 @@ from safetensors.numpy import load, save
 from encoders.artifacts import write_model
 from encoders.card import EncoderCard, read_card
 from retrieval.errors import FailedPrecondition, IncompatibleModel, InvalidInput
-from retrieval.registry import list_models
-from retrieval.workspace import Workspace
 
 KIND = "aspects"
 FILE = "readouts.safetensors"
@@ -138,25 +136,3 @@ def load_reader(folder: Path) -> AspectReader:
             f"{card.name}@{card.version}: expected readouts of shape {shape}, got {tensors['weights'].shape}"
         )
     return AspectReader(card, tensors["weights"], tensors["bias"])
-
-
-def find_reader(ws: Workspace, collection: str, features: str) -> AspectReader:
-    """Open the newest reader that was fitted on a collection's features.
-
-    Args:
-        ws: the workspace.
-        collection: that was probed.
-        features: the fingerprint of the frozen model.
-
-    Raises:
-        NotProbed: if there is none.
-        CorruptArtifact: if its files differ from its card.
-    """
-    for model in list_models(ws):
-        if model.name == model_name(collection) and model.kind == KIND:
-            reader = load_reader(model.folder)
-            if reader.card.architecture["features"] == features:
-                return reader
-    raise NotProbed(
-        f"nobody knows yet what the layers of the encoder of {collection!r} know: run `twinspire probe`"
-    )

@@ -31,6 +31,7 @@ class Candidates:
     cosines: NDArray[np.float64] | None = None  # where scores are fused; NaN = no vector
     lexical: NDArray[np.float64] | None = None  # likewise; 0 = no word in common
     partial: bool = False  # some part of the index did not answer
+    measure: str = "cosine"  # what `scores` are, where they are not fused
 
 
 class Source(Protocol):
@@ -159,7 +160,8 @@ def _diverse(
     there = source.has_vectors(keys)
     kept = [place for place, has in zip(chosen, there, strict=True) if has]
     relevance = np.array([candidates.scores[place] for place in kept])
-    if candidates.lexical is not None and len(kept):  # fused scores have a unit of their own
+    own_unit = candidates.lexical is not None or candidates.measure != "cosine"
+    if own_unit and len(kept):
         spread = np.ptp(relevance)
         relevance = (relevance - relevance.min()) / spread if spread else np.ones(len(kept))
     picked = pick_diverse(relevance, source.vectors(keys[there]), query.limit, query.diversity.weight)
@@ -176,7 +178,7 @@ def _explain(source: Source, candidates: Candidates, place: int) -> Mapping[str,
         "fresh": key > source.built_key,
     }
     if candidates.cosines is None or candidates.lexical is None:
-        return told | {"cosine": candidates.scores[place]}
+        return told | {"cosine": None, candidates.measure: candidates.scores[place]}
     cosine = float(candidates.cosines[place])
     return told | {
         "cosine": None if np.isnan(cosine) else cosine,

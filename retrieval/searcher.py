@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.alike import AlikeAnswer, regular_queries
-from retrieval.errors import TwinspireError
 from retrieval.aspect_readings import AspectQuery
+from retrieval.errors import TwinspireError
 from retrieval.exact_index import SCORE_DECIMALS, holds
 from retrieval.filters import Filter
 from retrieval.fresh_reader import FreshReader

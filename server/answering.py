@@ -25,6 +25,7 @@ from retrieval.search import ScoreKind, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.alike_answering import AlikeAnswerer, Block, Outcome
+from server.aspects import Aspects
 from server.calls import unexpected
 from server.prepared import PreparedEncoder
 from server.translation.answers import AnswerWriter, Origin, timing_to
@@ -41,6 +42,7 @@ class Task:
     plan: Plan
     started: float = 0.0  # perf_counter when it came in
     vectors: dict[int, Vector] = field(default_factory=dict)  # of the parts that were encoded, by position
+    readings: Vector | None = None  # of the content, in a search by aspect
     truncated: bool = False
     scale: float = 1.0  # what turns the search's scores into the answer's
     error: TwinspireError | None = None
@@ -54,6 +56,8 @@ class Task:
         """Whether some part is still content."""
         return not self.vectors and any(part.content is not None for part in self.plan.parts)
 
+
+_Owner: TypeAlias = tuple[Task, int, Content]  # a content, and the place of its part in a task
 
 # Below this a difference of means is rounding, not a direction.
 _NO_DIRECTION = 1e-6
@@ -75,6 +79,7 @@ class Answerer:
         self._writer = AnswerWriter(origin)
         self._alike = AlikeAnswerer(searcher, self._writer)
         self.encoder = encoder
+        self._aspects = Aspects(ws, collection, encoder)
         self._ws = ws
         self._collection = collection
         self._searcher = searcher
@@ -127,6 +132,7 @@ class Answerer:
         contents = [content for _, _, content in owners]
         if isinstance(self.encoder, PreparedEncoder):
             owners = _decoded(owners, self.encoder.prepare(contents))
+            owners = self._read_aspects(owners)
             contents = [content for _, _, content in owners]
             if not contents:
                 return
@@ -135,6 +141,15 @@ class Answerer:
         for (task, at, _), vector, truncated in zip(owners, vectors, cut, strict=True):
             task.vectors[at] = vector
             task.truncated = task.truncated or truncated
+
+    def _read_aspects(self, owners: Sequence[_Owner]) -> list[_Owner]:
+        """Encode what is searched by aspect, and return the rest."""
+        asked = [owner for owner in owners if owner[0].plan.aspects]
+        if asked:
+            vectors, readings = self._aspects.encode([content for _, _, content in asked])
+            for (task, at, _), vector, read in zip(asked, vectors, readings, strict=True):
+                task.vectors[at], task.readings = vector, read
+        return [owner for owner in owners if not owner[0].plan.aspects]
 
     def answer(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Answer each task with a serialised SearchResponse or its error, in order."""
@@ -216,6 +231,8 @@ class Answerer:
         if task.error is not None:
             raise task.error
         plan = task.plan
+        if plan.aspects:
+            return self._aspect_query(task)
         if len(plan.parts) == 1 and not plan.parts[0].item_id:
             vector = task.vectors[0] if plan.parts[0].vector is None else plan.parts[0].vector
             return plan.query(vector=vector)
@@ -230,6 +247,14 @@ class Answerer:
         if query.score_threshold is None:
             return query
         return replace(query, score_threshold=query.score_threshold / task.scale)
+
+    def _aspect_query(self, task: Task) -> VectorQuery:
+        (part,) = task.plan.parts
+        asked = self._aspects.query(task.plan.aspects, task.readings, part.item_id)
+        vector = self._vector(task, 0, part)
+        if asked is None:
+            raise ItemNotEncoded(part.field, part.item_id)
+        return task.plan.query(vector=unit_vector(vector, part.field), aspects=asked)
 
     def _vector(self, task: Task, at: int, part: Part) -> Vector:
         if part.vector is not None:
@@ -271,9 +296,7 @@ class ItemNotEncoded(FailedPrecondition):
         super().__init__(f"{field}: item {id!r} has no vector of the live encoder yet: index the collection")
 
 
-def _decoded(
-    owners: Sequence[tuple[Task, int, Content]], prepared: Sequence[Content | TwinspireError]
-) -> list[tuple[Task, int, Content]]:
+def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireError]) -> list[_Owner]:
     """Keep what was decoded; a task with something that was not gets its error."""
     for (task, _, _), outcome in zip(owners, prepared, strict=True):
         if isinstance(outcome, TwinspireError):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.card import EncoderCard
-from encoders.encoder import MediaEncoder
+from encoders.encoder import LayeredEncoder, MediaEncoder
 from encoders.media.decoding import Decoder
 from encoders.media.preparing import prepare
 from retrieval.content import Content
@@ -72,6 +72,11 @@ class PreparedEncoder:
     def card(self) -> EncoderCard:
         """What identifies the encoder version."""
         return self._encoder.card
+
+    @property
+    def layered(self) -> LayeredEncoder | None:
+        """The encoder itself, if it keeps layers; it takes what `prepare` decoded."""
+        return self._encoder if isinstance(self._encoder, LayeredEncoder) else None
 
     def prepare(self, contents: Sequence[Content]) -> list[Content | TwinspireError]:
         """Decode each content that is not yet, or say why it cannot be."""

@@ -40,6 +40,7 @@ from twinspire.results import (
 _SCORE_KINDS = {
     search_pb2.SCORE_KIND_FUSED: ScoreKind.FUSED,
     search_pb2.SCORE_KIND_EXAMPLES: ScoreKind.EXAMPLES,
+    search_pb2.SCORE_KIND_ASPECTS: ScoreKind.ASPECTS,
 }
 _MODALITIES: Mapping[int, Modality] = {
     items_pb2.MODALITY_IMAGE: "image",

@@ -48,6 +48,7 @@ def search_message(collection: str, query: SearchQuery) -> search_pb2.SearchRequ
         index_version=query.index_version,
         explain=query.explain,
         moments=query.moments if query.moments != 1 else None,
+        aspects=query.aspects,
     )
     if query.attributes is not None:
         request.attribute_mask.CopyFrom(FieldMask(paths=query.attributes))

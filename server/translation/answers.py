@@ -26,6 +26,7 @@ _SCORE_KINDS = {
     ScoreKind.COSINE: pb.SCORE_KIND_COSINE,
     ScoreKind.FUSED: pb.SCORE_KIND_FUSED,
     ScoreKind.EXAMPLES: pb.SCORE_KIND_EXAMPLES,
+    ScoreKind.ASPECTS: pb.SCORE_KIND_ASPECTS,
 }
 _VARINT, _FIXED64 = 0, 1
 _HITS = pb.SearchResponse.HITS_FIELD_NUMBER
@@ -207,7 +208,7 @@ def _detailed(hits: Sequence[Hit], score_scale: float) -> Iterator[bytes]:
 def _explanation(explanation: Mapping[str, Any]) -> pb.Explanation:
     plan, cosine = explanation["plan"], explanation["cosine"]
     source = "fresh" if explanation["fresh"] else "index"
-    if cosine is None:  # BM25 alone found it
+    if cosine is None and "bm25" in explanation:  # BM25 alone found it
         source = "lexical"
     return pb.Explanation(source=source, plan=plan, dense_score=cosine, lexical_score=explanation.get("bm25"))
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoders.media.sniffing import HEAD_BYTES, sniff
 from encoders.aspects import check_weight
+from encoders.media.sniffing import HEAD_BYTES, sniff
 from protos.twinspire.v1 import content_pb2
 from protos.twinspire.v1 import search_pb2 as pb
 from retrieval.content import Content, Modality

@@ -13,12 +13,29 @@ from twinspire.session import Session
 PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that judged query, Ctrl-D ends."
 
 
+def aspect_weights(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> dict[str, float] | None:
+    """Read weights such as brightness=1,tempo=0.5; without a weight it is 1."""
+    if value is None:
+        return None
+    weights = {}
+    for part in value.split(","):
+        name, _, weight = part.partition("=")
+        try:
+            weights[name.strip().replace("-", "_").replace(" ", "_")] = float(weight or 1)
+        except ValueError:
+            raise click.BadParameter(f"expected NAME=WEIGHT, such as tempo=0.5, got {part!r}") from None
+    return weights
+
+
 @click.command(
     "search",
     epilog=examples(
         'twinspire search "who painted the night watch" --collection demo',
         'twinspire search "space" --collection films --filter "year >= 1990 and genre = \'Drama\'" --hybrid',
         "twinspire search @holiday.jpg --collection pictures",
+        "twinspire search @clip.wav --collection music --aspect brightness=1,tempo=0.5",
         "twinspire search --collection demo",
     ),
 )
@@ -31,6 +48,13 @@ PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that j
 @click.option("--item", "item_id", metavar="ID", help="More like this item, instead of TEXT.")
 @click.option("--diverse", is_flag=True, help="Spread the hits: each as unlike those before as it is near.")
 @click.option("--moments", type=int, default=1, help="Show up to so many parts of one item.")
+@click.option(
+    "--aspect",
+    "aspects",
+    metavar="NAME=WEIGHT,...",
+    callback=aspect_weights,
+    help="Compare sounds by this alone, such as brightness=1,tempo=0.5; see `twinspire probe`.",
+)
 @click.option("--exact", is_flag=True, help="Compare with every vector.")
 @click.option("--index-version", default="", help="Search this version instead of the live one.")
 @click.option("--explain", is_flag=True, help="With --json: say how each score came about.")
@@ -48,6 +72,7 @@ def search_command(
     item_id: str | None,
     diverse: bool,
     moments: int,
+    aspects: dict[str, float] | None,
     exact: bool,
     index_version: str,
     explain: bool,
@@ -81,6 +106,7 @@ def search_command(
             filter=expression,
             diversity=Diversity() if diverse else None,
             moments=moments,
+            aspects=aspects,
             exact=exact,
             index_version=index_version,
             explain=explain,
