@@ -9,7 +9,7 @@ from encoders.audio.pooling import pooled_layers
 from encoders.device import check_precision
 from encoders.pretrained.description import Description
 from encoders.pretrained.hub import CONFIG_FILE, read_json
-from encoders.pretrained.opening import read_config
+from encoders.pretrained.opening import read_config, require_transformers
 from encoders.pretrained.weights import SINGLE, as_json, read_tensors, to_safetensors, weight_files
 from retrieval.errors import IncompatibleModel, InvalidInput, UnreadableSource
 
@@ -34,23 +34,11 @@ MERT_ONLY = (
 )
 
 
-def describe(
-    folder: Path,
-    *,
-    pooling: str = "mean",
-    window_s: float | None = None,
-    overlap: float | None = None,
-    precision: str = "auto",
+def describe_layers(
+    folder: Path, pooling: str, window_s: float | None, overlap: float | None, precision: str
 ) -> Description:
-    """Describe an audio model, as `Family` says.
-
-    Args:
-        folder: of the model.
-        pooling: which layers its own vector is the mean of: `mean` (all), `last`, `layer:N`.
-        window_s: seconds that the model hears at a time; 5 for models of the wave, 30 for Whisper.
-        overlap: of windows, 0 to below 1; 0.5 for models of the wave, 0 for Whisper.
-        precision: `auto` (bfloat16 where the device computes in it) or `float32`.
-    """
+    """Describe an audio model; for the options see `encoders.audio.layers.describe`."""
+    require_transformers(f"the model in {folder.name!r}")
     config = read_json(folder / CONFIG_FILE)
     check_precision(precision)
     made = _whisper if config.get("model_type") == "whisper" else _wave

@@ -7,7 +7,6 @@ mean of the layers that `pooling` names; better mixtures are learned (`train lay
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from encoders.audio.pooling import pooled_layers
 from encoders.audio.windows import windows
 from encoders.card import EncoderCard
 from encoders.encoder import Encoder
+from encoders.media.paired import fills
 from encoders.media.sides import check_modalities, decoded
 from encoders.media.specs import AudioSpec, DecodeSpec
 from encoders.memory import in_batches
@@ -72,8 +72,7 @@ class AudioLayers:
 
     def truncates(self, contents: Sequence[Content]) -> list[bool]:
         """Tell which sounds fill all the seconds that are decoded."""
-        most = int(self._spec.max_seconds * self._spec.sample_rate)
-        return [content.decoded is not None and len(content.decoded) >= most for content in contents]
+        return [fills(content, self._spec) for content in contents]
 
     def extract(self, contents: Sequence[Content]) -> NDArray[np.float32]:
         """Run the frozen model, as `LayeredEncoder` says: windows of equal length go together."""
@@ -105,11 +104,26 @@ class AudioLayers:
         return np.tile(samples, -(-shortest // len(samples)))[:shortest]
 
 
-def describe(folder: Path, **options: Any) -> Description:
-    """Describe an audio model, as `Family` says; for the options see `encoders.audio.description`."""
-    from encoders.audio.description import describe as described
+def describe(
+    folder: Path,
+    *,
+    pooling: str = "mean",
+    window_s: float | None = None,
+    overlap: float | None = None,
+    precision: str = "auto",
+) -> Description:
+    """Describe an audio model, as `Family` says.
 
-    return described(folder, **options)
+    Args:
+        folder: with config.json, the weights and preprocessor_config.json.
+        pooling: which layers its own vector is the mean of: `mean` (all), `last`, `layer:N`.
+        window_s: seconds that the model hears at a time; 5 for models of the wave, 30 for Whisper.
+        overlap: of windows, 0 to below 1; 0.5 for models of the wave, 0 for Whisper.
+        precision: `auto` (bfloat16 where the device computes in it) or `float32`.
+    """
+    from encoders.audio.description import describe_layers
+
+    return describe_layers(folder, pooling, window_s, overlap, precision)
 
 
 def load(card: EncoderCard, folder: Path) -> Encoder:

@@ -30,7 +30,6 @@ def open_model(model_class: Any, card: EncoderCard, folder: Path) -> Any:
             model, told = model_class.from_pretrained(
                 folder,
                 dtype=finely,
-                attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
@@ -46,13 +45,18 @@ def open_model(model_class: Any, card: EncoderCard, folder: Path) -> Any:
 
 
 def need_transformers(card: EncoderCard) -> None:
+    """Check that what an encoder of transformers' needs is installed. Raises as `require_transformers`."""
+    require_transformers(f"model {card.name}@{card.version}")
+
+
+def require_transformers(what: str) -> None:
     """Check that torch and transformers are installed.
 
     Raises:
-        MissingExtra: if one is not.
+        MissingExtra: if one is not; says what needs it.
     """
     for module in ("torch", "transformers"):
-        require(module, "hf", f"model {card.name}@{card.version}")
+        require(module, "hf", what)
 
 
 @contextmanager
