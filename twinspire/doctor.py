@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from retrieval.errors import TwinspireError, Unauthenticated
+from twinspire.media_checks import check_media
 
 if TYPE_CHECKING:
     from retrieval.workspace import Workspace
@@ -29,6 +30,11 @@ NO_DISK_BYTES = 100 << 20
 EXTRAS = {
     "cpu": (("faiss",), "build and search indexes"),
     "train": (("torch", "gensim", "ir_measures", "tokenizers", "optuna"), "train and evaluate"),
+    "hf": (("transformers",), "run pretrained encoders"),
+    "onnx": (("onnxruntime",), "serve pretrained text encoders without torch"),
+    "image": (("PIL",), "read pictures"),
+    "audio": (("soundfile", "soxr"), "read sounds"),
+    "video": (("av",), "read videos"),
     "parquet": (("pyarrow",), "import Parquet files"),
 }
 
@@ -105,7 +111,8 @@ def check_extra(extra: str) -> Check:
 
 
 def _version(module: str) -> str:
-    for distribution in (module, f"{module}-cpu", module.replace("_", "-")):
+    known = {"PIL": "pillow"}
+    for distribution in (known.get(module, module), f"{module}-cpu", module.replace("_", "-")):
         try:
             return version(distribution)
         except PackageNotFoundError:
@@ -168,6 +175,7 @@ def check_workspace(root: Path) -> Iterator[Check]:
         yield _check_database(workspace)
         yield from _check_models(workspace)
         yield from _check_collections(workspace)
+        yield from check_media(workspace)
 
 
 def check_bundle(bundle: Path) -> Check:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from retrieval.dead_letters import DeadLetter, put_dead_letters
 from retrieval.errors import InvalidInput, UriNotAllowed
 from retrieval.media_roots import add_media_root, media_roots, resolve_uri, uri_of
 from retrieval.workspace import Workspace
@@ -59,3 +60,16 @@ def test_a_root_that_moved_is_set_anew(
 
     listed = json.loads(capsys.readouterr().out)
     assert listed == {"media": {"folder": str(tmp_path / "moved"), "exists": True}}
+
+
+def test_the_doctor_misses_a_folder_and_tells_of_dead_letters(
+    ws: Workspace, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put_dead_letters(ws, "c", [DeadLetter("media://media/a.png", "MEDIA_UNREADABLE", "why")])
+    folder.rmdir()
+
+    run(["--workspace", str(ws.root), "doctor", "--json"])
+
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["media://media/"]["state"] == "warning"
+    assert "1 could not be read" in checks["c: dead letters"]["found"]
