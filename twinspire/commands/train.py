@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from twinspire.commands.train_layer_fusion import layer_fusion_command
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
 
@@ -136,3 +137,6 @@ def two_tower_command(session: Session, /, collection: str, name: str, **options
     from twinspire.training import run_training
 
     run_training(session, collection, name, **options)
+
+
+train_group.add_command(layer_fusion_command)

@@ -1,0 +1,92 @@
+"""The layer fusion as a torch network, for training; `fusing` computes the same in numpy."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from encoders.layer_fusion.architecture import FusionShape
+
+Floats = NDArray[np.float32]
+SMALLEST_SCALE = 1e-4  # of a feature that hardly varies
+
+
+class FusionNetwork(nn.Module):
+    """Layers in, unit vector out; it starts as the plain average of the standardised layers.
+
+    The attention's last layer and the logits start at zero, so all layers weigh alike, and a linear head
+    starts as the principal directions of their average: what is learned is learned on top of that.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: FusionShape, features: Floats) -> None:
+        """Begin from the training features, shape (n, layers, width)."""
+        super().__init__()
+        self.shape = shape
+        seen = torch.from_numpy(features)
+        self.register_buffer("mean", seen.mean(dim=0))
+        # One scale a layer, of its root mean square: the proportions within a layer stay as they are.
+        spread = (seen - self.mean).square().mean(dim=(0, 2), keepdim=True)[0].sqrt()
+        self.register_buffer("scale", spread.clamp_min(SMALLEST_SCALE).expand_as(self.mean).clone())
+        if shape.fusion == "attention":
+            last = nn.Linear(shape.attention_width, 1)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.attention = nn.Sequential(nn.Linear(shape.width, shape.attention_width), nn.ReLU(), last)
+        if shape.fusion == "weights":
+            self.logits = nn.Parameter(torch.zeros(shape.layers))
+        first = nn.Linear(shape.mixed_width, shape.hidden_width if shape.hidden else shape.dims)
+        rest = [nn.ReLU(), nn.Linear(shape.hidden_width, shape.dims)] if shape.hidden else []
+        self.head = nn.Sequential(first, *rest)
+        if not shape.hidden:
+            self._start_from_principal_directions(first, seen)
+
+    @torch.no_grad()
+    def _start_from_principal_directions(self, head: nn.Linear, seen: Tensor) -> None:
+        mixed = self.mix(seen)
+        _, _, directions = torch.linalg.svd(mixed - mixed.mean(dim=0), full_matrices=False)
+        kept = directions[: self.shape.dims]
+        head.weight.normal_(std=0.01 / self.shape.width**0.5)
+        head.weight[: len(kept)] = kept
+        head.bias.zero_()
+
+    def mix(self, features: Tensor) -> Tensor:
+        """Mix layers: shape (n, layers, width) to (n, mixed width)."""
+        scaled = (features - self.mean) / self.scale
+        if self.shape.fusion == "mlp":
+            return scaled.flatten(1)
+        return torch.einsum("nl,nlw->nw", self.layer_weights(scaled), scaled)
+
+    def layer_weights(self, scaled: Tensor) -> Tensor:
+        """Return each layer's share, shape (n, layers), of standardised features."""
+        count, layers = scaled.shape[:2]
+        if self.shape.fusion == "attention":
+            logits: Tensor = self.attention(scaled)[..., 0]  # (n, layers)
+            return logits.softmax(dim=1)
+        if self.shape.fusion == "weights":
+            return self.logits.softmax(dim=0).expand(count, layers)
+        if self.shape.fusion == "layer":
+            return nn.functional.one_hot(torch.full((count,), self.shape.layer), layers).to(scaled.dtype)
+        return scaled.new_full((count, layers), 1 / layers)
+
+    def forward(self, features: Tensor, dropout: float = 0.0) -> Tensor:
+        """Fuse features, shape (n, layers, width), into unit rows, shape (n, dims).
+
+        Args:
+            features: as the frozen model made them.
+            dropout: the share of the mixture that is left out, while training.
+        """
+        mixed = nn.functional.dropout(self.mix(features), dropout, self.training)
+        return nn.functional.normalize(self.head(mixed), dim=1)
+
+    @torch.inference_mode()
+    def encode(self, features: Floats) -> Floats:
+        """Fuse without learning, shape (n, layers, width) to (n, dims)."""
+        self.eval()
+        return np.asarray(self(torch.from_numpy(features)).numpy(), np.float32)
+
+    def tensors(self) -> dict[str, Floats]:
+        """Return what `FusionShape.tensors` names."""
+        return {name: value.detach().numpy().copy() for name, value in self.state_dict().items()}

@@ -1,0 +1,131 @@
+"""Fitting layer fusions: on the folds that are not held out, watched on another one."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders.layer_fusion.network import FusionNetwork
+from encoders.training.checkpoint import CheckpointFile
+from encoders.training.events import OnEvent, StageStarted
+from encoders.training.fusion_config import LayerFusionConfig
+from encoders.training.fusion_data import FusionData
+from encoders.training.fusion_objective import FusionBatches, FusionObjective
+from encoders.training.loop import train
+from encoders.training.relations import PairRelations, Rows
+from encoders.training.similarity import Ranked, pooled, rank
+from retrieval.errors import InvalidTrainingData
+
+FUSED = "fused"
+AVERAGE = "average of layers"
+STANDARDISED = "average, standardised"
+
+
+@dataclass(frozen=True, slots=True)
+class FusionTraining:
+    """What the stages of one training share."""
+
+    data: FusionData
+    config: LayerFusionConfig
+    folds: Rows  # of each item
+    work: Path
+    on_progress: OnEvent
+
+
+def deal_folds(data: FusionData, folds: int, seed: int) -> Rows:
+    """Deal what is never parted to folds, that of each label in turn, in an order drawn by a hash of names.
+
+    Returns:
+        The fold of each item, shape (n,).
+
+    Raises:
+        InvalidTrainingData: if there are fewer groups than folds.
+    """
+    if len(data.unit_names) < folds:
+        raise InvalidTrainingData(
+            f"{len(data.unit_names)} groups cannot be dealt to {folds} folds: expected one a fold at least"
+        )
+    label_of: dict[int, int] = {}
+    for unit, label in zip(data.units.tolist(), data.relations.labels.tolist(), strict=True):
+        label_of.setdefault(unit, label)
+    drawn = {unit: hashlib.sha256(f"{seed}:{data.unit_names[unit]}".encode()).digest() for unit in label_of}
+    dealt = sorted(label_of, key=lambda unit: (label_of[unit], drawn[unit]))
+    if isinstance(data.relations, PairRelations):  # every item is its own label: nothing to spread
+        dealt = sorted(label_of, key=lambda unit: drawn[unit])
+    fold_of = {unit: place % folds for place, unit in enumerate(dealt)}
+    return np.array([fold_of[unit] for unit in data.units.tolist()], np.int64)
+
+
+def compare(training: FusionTraining) -> tuple[dict[str, Ranked], dict[str, Any]]:
+    """Rank the held-out items of every fold by each system."""
+    data, folds = training.data, training.config.folds
+    layers = data.features.shape[1]
+    parts: dict[str, list[Ranked]] = {}
+    curves = {}
+    for fold in range(folds):
+        stage = f"fold {fold + 1} of {folds}"
+        network, curves[stage] = fit(training, stage, held_out=fold, stopping=(fold + 1) % folds)
+        test = np.flatnonzero(training.folds == fold)
+        features = data.features[test]
+        mean, scale = network.mean.numpy(), network.scale.numpy()
+        vectors = {_layer_name(layer, layers): features[:, layer] for layer in range(layers)}
+        vectors[AVERAGE] = features.mean(axis=1)
+        vectors[STANDARDISED] = ((features - mean) / scale).mean(axis=1)
+        vectors[FUSED] = network.encode(features)
+        for system, rows in vectors.items():
+            directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+            parts.setdefault(system, []).append(rank(directions, test, data.relations, data.groups))
+    systems = {system: pooled(ranked) for system, ranked in parts.items()}
+    if not len(systems[FUSED].queries):
+        raise InvalidTrainingData("in no fold do two groups belong together: fewer folds, or other labels")
+    return systems, curves
+
+
+def _layer_name(layer: int, layers: int) -> str:
+    return f"layer {layer}" + (" (last)" if layer == layers - 1 else "")
+
+
+def fit(
+    training: FusionTraining, stage: str, *, held_out: int | None, stopping: int
+) -> tuple[FusionNetwork, list[dict[str, Any]]]:
+    """Train on all folds but the one that is held out and the one that tells when to stop."""
+    data, config = training.data, training.config
+    learned = np.flatnonzero(~np.isin(training.folds, [stopping, -1 if held_out is None else held_out]))
+    watched = np.flatnonzero(training.folds == stopping)
+    torch.manual_seed(config.seed)
+    shape = config.shape(*data.features.shape[1:])
+    network = FusionNetwork(shape, data.features[learned])
+    batches = FusionBatches(
+        data.features,
+        learned,
+        data.relations,
+        data.groups,
+        config.batch_size,
+        config.mined,
+        config.seed,
+        network.encode,
+    )
+    if batches.steps_per_epoch == 0:
+        raise InvalidTrainingData(f"{stage}: nothing to learn from: no two groups of it belong together")
+    objective = FusionObjective(
+        network,
+        loss=config.loss,
+        margin=config.margin,
+        temperature=config.temperature,
+        dropout=config.dropout,
+    )
+    training.on_progress(StageStarted(stage=stage))
+    progress = train(
+        objective,
+        batches,
+        config.stage(stage),
+        training.on_progress,
+        measure=lambda: rank(
+            network.encode(data.features[watched]), watched, data.relations, data.groups
+        ).means(),
+        checkpoint=CheckpointFile(training.work / f"{stage.replace(' ', '-')}.pt"),
+    )
+    return network, progress.history
