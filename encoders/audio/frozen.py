@@ -1,6 +1,6 @@
 """Frozen audio models: windows of samples in, one vector per layer out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,6 +16,15 @@ Samples = NDArray[np.float32]  # (samples,)
 
 class FrozenModel(Protocol):
     """Hidden states of a model, averaged over time."""
+
+    @property
+    def module(self) -> Any:
+        """The model of torch."""
+        ...
+
+    def states(self, windows: Sequence[Samples]) -> "Tensor":
+        """Compute what a call returns as a tensor, with gradients where the module's weights ask for them."""
+        ...
 
     def __call__(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Return the mean of each layer's states, shape (n, layers, width)."""
@@ -37,18 +46,26 @@ class WaveModel:
         """Wrap an opened model; `normalise` scales each window to mean 0 and variance 1 first."""
         self._model, self._normalise = model, normalise
 
+    @property
+    def module(self) -> Any:
+        """As `FrozenModel` says."""
+        return self._model
+
     def __call__(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
+        """Compute, as `FrozenModel` says, windows of equal length."""
+        return _inferred(self.states, windows)
+
+    def states(self, windows: Sequence[Samples]) -> "Tensor":
         """Compute, as `FrozenModel` says, windows of equal length."""
         import torch
 
-        with torch.inference_mode():
-            samples = torch.from_numpy(np.stack(windows)).to(self._model.device)
-            if self._normalise:
-                variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
-                samples = (samples - mean) / (variance + 1e-7).sqrt()
-            out = self._model(samples.to(self._model.dtype), output_hidden_states=True)
-            means = [states.mean(dim=1, dtype=torch.float32) for states in out.hidden_states]
-            return np.asarray(torch.stack(means, dim=1).cpu().numpy())
+        samples = torch.from_numpy(np.stack(windows)).to(self._model.device)
+        if self._normalise:
+            variance, mean = torch.var_mean(samples, dim=1, correction=0, keepdim=True)
+            samples = (samples - mean) / (variance + 1e-7).sqrt()
+        out = self._model(samples.to(self._model.dtype), output_hidden_states=True)
+        means = [states.mean(dim=1, dtype=torch.float32) for states in out.hidden_states]
+        return torch.stack(means, dim=1)
 
     def together(self, samples: int) -> int:
         """Only those of one length: the group norm would see any padding, and change the result."""
@@ -73,7 +90,16 @@ class WhisperModel:
         self._samples: int = config.max_source_positions * 2 * hop  # its second convolution halves the frames
         self._filters = mel_filters(fft // 2 + 1, config.num_mel_bins, 0, sample_rate / 2, sample_rate)
 
+    @property
+    def module(self) -> Any:
+        """As `FrozenModel` says."""
+        return self._model
+
     def __call__(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
+        """Compute, as `FrozenModel` says."""
+        return _inferred(self.states, windows)
+
+    def states(self, windows: Sequence[Samples]) -> "Tensor":
         """Compute, as `FrozenModel` says.
 
         Shorter windows are filled up with silence, as the model was trained, but the mean is only over the
@@ -84,15 +110,14 @@ class WhisperModel:
         filled = np.zeros((len(windows), self._samples), np.float32)
         for row, window in zip(filled, windows, strict=True):
             row[: len(window)] = window
-        with torch.inference_mode():
-            frames = self._log_mel(torch.from_numpy(filled).to(self._model.device))
-            out = self._model(frames.to(self._model.dtype), output_hidden_states=True)
-            states = torch.stack(out.hidden_states, dim=1)  # (n, layers, frames, width)
-            means = [
-                row[:, : -(-len(window) // (2 * self._hop))].mean(dim=1, dtype=torch.float32)
-                for row, window in zip(states, windows, strict=True)
-            ]
-            return np.asarray(torch.stack(means).cpu().numpy())
+        frames = self._log_mel(torch.from_numpy(filled).to(self._model.device))
+        out = self._model(frames.to(self._model.dtype), output_hidden_states=True)
+        states = torch.stack(out.hidden_states, dim=1)  # (n, layers, frames, width)
+        means = [
+            row[:, : -(-len(window) // (2 * self._hop))].mean(dim=1, dtype=torch.float32)
+            for row, window in zip(states, windows, strict=True)
+        ]
+        return torch.stack(means)
 
     def together(self, samples: int) -> int:
         """All of them: each is filled up to the same length."""
@@ -112,3 +137,12 @@ class WhisperModel:
         levels = power.log10()
         loudest = levels.amax(dim=(1, 2), keepdim=True)
         return (torch.maximum(levels, loudest - 8) + 4) / 4
+
+
+def _inferred(
+    states: Callable[[Sequence[Samples]], "Tensor"], windows: Sequence[Samples]
+) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        return np.asarray(states(windows).cpu().numpy())
