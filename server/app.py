@@ -6,6 +6,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,13 +26,14 @@ from server.certificates import Certificates
 from server.collection_service import CollectionService
 from server.config import ServerConfig
 from server.encoder_service import EncoderService
-from server.health import Health
+from server.health import SEARCH_SERVICE, Health
 from server.item_service import ItemService
 from server.live import Live
 from server.loading import Encoders, LoadEncoder, Loader, load_encoder_lazily
 from server.logs import configure_logs, log
 from server.memory import settle_memory
 from server.metrics import Metrics
+from server.native_server import NativeServer
 from server.paging import PageTokens, workspace_key
 from server.permissions import HEALTH, REFLECTION
 from server.search_service import SearchService
@@ -102,12 +104,24 @@ class Server:
         for service in _services():
             handlers = _handlers(calls, service, servicers[service.name], self._access, self._tracing)
             self._add(grpc.method_handlers_generic_handler(service.full_name, handlers))
+        self._add_lanes(calls, servicers["SearchService"])
         self._add(health_service.handler(calls, self.health))
         if self._config.reflection:
             names = [*SERVICES, HEALTH, REFLECTION]
             guard = self._access.guard(f"{REFLECTION}/ServerReflectionInfo") if self._access else None
             self._add(reflection.handler(calls, names, guard))
         self._add(UnknownMethods(calls))
+
+    def _add_lanes(self, calls: Calls, searches: object) -> None:
+        """Let a transport that can begin searches without a task for each; traces need the task."""
+        if not isinstance(self._grpc, NativeServer) or self._tracing is not None:
+            return
+        assert isinstance(searches, SearchService)
+        for method in ("Search", "BatchSearch"):
+            path = f"{SEARCH_SERVICE}/{method}"
+            begin = partial(searches.begin, enclosed=method == "BatchSearch")
+            guard = self._access.guard(path) if self._access else None
+            self._grpc.add_lane(f"/{path}", calls.lane(method, begin, guard))
 
     def _add(self, handler: grpc.GenericRpcHandler) -> None:
         add_handler(self._grpc, handler)

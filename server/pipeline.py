@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
@@ -36,12 +36,46 @@ class Job:
     __slots__ = ("deadline", "future", "loop", "work")
 
     def __init__(
-        self, work: list[Task] | Block, loop: asyncio.AbstractEventLoop, deadline: float | None
+        self,
+        work: list[Task] | Block,
+        loop: asyncio.AbstractEventLoop,
+        deadline: float | None,
+        future: "Promise | None" = None,
     ) -> None:
         self.work = work
         self.loop = loop
-        self.future: asyncio.Future[Any] = loop.create_future()
+        self.future: asyncio.Future[Any] | Promise = future or loop.create_future()
         self.deadline = deadline  # perf_counter
+
+    @property
+    def awaited(self) -> asyncio.Future[Any]:
+        """The future, where it is one that can be awaited."""
+        assert isinstance(self.future, asyncio.Future)
+        return self.future
+
+
+class Promise:
+    """What a search comes to, told to a function rather than to who awaits it: costs a fifth of a future."""
+
+    __slots__ = ("_settled", "_then")
+
+    def __init__(self, then: Callable[[Any], None]) -> None:
+        self._then = then
+        self._settled = False
+
+    def done(self) -> bool:
+        """Tell whether it is settled."""
+        return self._settled
+
+    def set_result(self, result: Any) -> None:
+        """Tell the result, an error too."""
+        self._settled = True
+        self._then(result)
+
+    set_exception = set_result
+
+
+_Delivery: TypeAlias = tuple[asyncio.Future[Any] | Promise, Any]
 
 
 class Stage:
@@ -184,6 +218,40 @@ class Pipeline:
         finally:
             self._release(len(block), texts=False)
 
+    def takes_whole(self, block: Block) -> bool:
+        """Tell whether there is room for a block, and it is none to share among threads."""
+        return self.queued + len(block) <= self._max_queued and len(self._parts(len(block))) == 1
+
+    def begin(self, block: Block, deadline: float | None, then: Callable[[Any], None]) -> Job:
+        """Begin to answer searches that are alike, and return at once. Call in the event loop.
+
+        Args:
+            block: of one call, which `takes_whole` lets through.
+            deadline: of the call, on `time.perf_counter`; None = none.
+            then: is called in the event loop, with what `answer_block` returns or raises; with CancelledError
+                if it was dropped.
+
+        Returns:
+            What `drop` takes.
+        """
+        count = len(block)
+        self._admit(count, texts=False)
+
+        def finish(outcome: Any) -> None:
+            self._release(count, texts=False)
+            then(outcome)
+
+        job = Job(block, asyncio.get_running_loop(), deadline, Promise(finish))
+        self._search.put(job)
+        return job
+
+    def drop(self, job: Job) -> None:
+        """Forget about a job that was begun: nobody waits for it any more."""
+        if not job.future.done():
+            self._metrics.dropped.labels("cancelled").inc(len(job.work))
+            job.work = []
+            job.future.set_exception(asyncio.CancelledError())
+
     def _put(self, jobs: list[Job]) -> None:
         self._search.put(jobs[0])
         for job in jobs[1:]:
@@ -193,8 +261,8 @@ class Pipeline:
         """Wait for what each job comes to."""
         try:
             if len(jobs) == 1:
-                return [await jobs[0].future]
-            return await asyncio.gather(*(job.future for job in jobs))
+                return [await jobs[0].awaited]
+            return await asyncio.gather(*(job.awaited for job in jobs))
         except asyncio.CancelledError:
             for job in jobs:
                 self._metrics.dropped.labels("cancelled").inc(len(job.work))
@@ -250,7 +318,7 @@ class Pipeline:
         except BaseException as error:
             known = unexpected("answer", error)
             outcomes, answers = [known] * len(tasks), [[known] * len(block) for block in blocks]
-        deliveries: list[tuple[asyncio.Future[Any], Any]] = []
+        deliveries: list[_Delivery] = []
         next_outcome, next_answer = iter(outcomes), iter(answers)
         for job, work in taken:
             result = next(next_answer) if isinstance(work, Block) else list(islice(next_outcome, len(work)))
@@ -298,7 +366,7 @@ def _last_deadline(jobs: Sequence[Job]) -> float | None:
     return max(deadlines, default=None) if len(deadlines) == len(jobs) else None
 
 
-def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[tuple[asyncio.Future[Any], Any]]) -> None:
+def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[_Delivery]) -> None:
     """Hand results to the calls that wait, in one wake-up of the loop."""
     try:
         loop.call_soon_threadsafe(_deliver, deliveries)
@@ -306,7 +374,7 @@ def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[tuple[asynci
         return  # the loop is closed: nobody waits any more
 
 
-def _deliver(deliveries: list[tuple[asyncio.Future[Any], Any]]) -> None:
+def _deliver(deliveries: list[_Delivery]) -> None:
     for future, outcome in deliveries:
         if future.done():
             continue

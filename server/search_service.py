@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 from google.rpc import status_pb2
@@ -80,6 +82,53 @@ class SearchService:
         block = Block(limit, params, vectors, time.perf_counter(), enclosed)
         with served:
             return await served.pipeline.answer_block(block, deadline)
+
+    def begin(
+        self,
+        data: bytes,
+        deadline: float | None,
+        admit: Callable[[int], None],
+        then: Callable[[bytes | BaseException], None],
+        *,
+        enclosed: bool,
+    ) -> Callable[[], None] | None:
+        """Begin to answer a call that needs no closer look; all others are for `search` and `batch_search`.
+
+        Args:
+            data: a SearchRequest, or a BatchSearchRequest.
+            deadline: on `time.perf_counter`; None = none.
+            admit: charges for so many searches, and raises if they may not be made.
+            then: is called with the response, or with why there is none.
+            enclosed: whether it is a BatchSearchRequest.
+
+        Returns:
+            What to call if the caller goes away; None if nothing was begun.
+        """
+        told = self._shapes.read_batch(data) if enclosed else self._shapes.read(data)
+        if told is None or len(told[1]) > MAX_BATCH_REQUESTS:
+            return None
+        plan, vectors = told[0].plan, told[1]
+        served = self._live.served.get(plan.collection)
+        if served is None or plan.index_version not in ("", served.version) or plan.alike is None:
+            return None
+
+        def finish(outcome: Any) -> None:
+            served.leave()
+            if isinstance(outcome, list):
+                outcome = batch_to([*map(self._told, outcome)]) if enclosed else outcome[0]
+            then(outcome)
+
+        limit, params = plan.alike
+        block = Block(limit, params, vectors, time.perf_counter(), enclosed)
+        if not served.pipeline.takes_whole(block):
+            return None
+        try:
+            served.answerer.check(plan)
+            admit(len(block))
+        except TwinspireError:
+            return None
+        served.enter()
+        return partial(served.pipeline.drop, served.pipeline.begin(block, deadline, finish))
 
     async def _answer_each(self, batch: pb.BatchSearchRequest, data: bytes, deadline: float | None) -> bytes:
         """Answer searches of all kinds."""

@@ -30,17 +30,25 @@ class Served:
         self._unused = asyncio.Event()
         self._unused.set()
 
-    def __enter__(self) -> Self:
+    def enter(self) -> None:
+        """Hold it, until `leave`."""
         self._users += 1
         self._unused.clear()
+
+    def leave(self) -> None:
+        """Let go of it."""
+        self._users -= 1
+        if not self._users:
+            self._unused.set()
+
+    def __enter__(self) -> Self:
+        self.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._users -= 1
-        if not self._users:
-            self._unused.set()
+        self.leave()
 
     async def retire(self) -> None:
         """Wait until the last search has been answered, then release everything."""

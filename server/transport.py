@@ -1,18 +1,16 @@
 """What speaks HTTP/2: grpcio, or pygrpc-native (the extra `native`) behind the same handlers.
 
-Both are given the same options where they know them, and the same handlers. What pygrpc-native does not do
-itself (streams of requests, unknown methods) it passes to a grpcio server behind it.
+Both are given the same handlers, and the same limits where they know them.
 """
 
-from importlib import import_module
 from typing import Any
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor_pool import Default
 
-from retrieval.errors import MissingExtra
 from server.config import ServerConfig
+from server.native_server import NativeServer
 
 GRPCIO, NATIVE = "grpcio", "native"
 TRANSPORTS = (GRPCIO, NATIVE)
@@ -21,6 +19,9 @@ TRANSPORTS = (GRPCIO, NATIVE)
 _LIBRARY_SLACK = 2
 # The connections of a client that opens too many streams wait, rather than the server.
 _MAX_STREAMS = 1024
+_MAX_METADATA_BYTES = 16 << 10
+# One moves a gigabyte a second, which is more than a worker answers.
+_IO_THREADS = 1
 
 
 def make_grpc_server(config: ServerConfig) -> Any:
@@ -30,12 +31,14 @@ def make_grpc_server(config: ServerConfig) -> Any:
         MissingExtra: if the transport is not installed.
     """
     if config.transport == GRPCIO:
-        return grpc.aio.server(options=[*_common_options(config), *_grpcio_options(config)])
-    try:
-        aio: Any = import_module("pygrpc_native.aio")  # asked for as an attribute, 0.5.0 recurses
-    except ImportError as error:
-        raise MissingExtra("--transport native", "native") from error
-    return aio.server(options=_common_options(config))
+        return grpc.aio.server(options=_options(config))
+    front = {
+        "io_threads": _IO_THREADS,
+        "max_concurrent_streams": _MAX_STREAMS,
+        "max_metadata_size": _MAX_METADATA_BYTES,
+        "reuse_port": config.share_port,
+    }
+    return NativeServer(front, grpc.aio.server(options=_options(config)))
 
 
 def add_handler(server: Any, handler: grpc.GenericRpcHandler) -> None:
@@ -61,23 +64,18 @@ class _Details(grpc.HandlerCallDetails):
         self.invocation_metadata = ()
 
 
-def _common_options(config: ServerConfig) -> list[tuple[str, int]]:
+def _options(config: ServerConfig) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", config.max_request_bytes * _LIBRARY_SLACK),
         ("grpc.max_send_message_length", -1),
         ("grpc.max_concurrent_streams", _MAX_STREAMS),
-        ("grpc.max_metadata_size", 16 << 10),
+        ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
         # A second server on the same port is a mistake, and told so, unless it is a worker of the same one.
         ("grpc.so_reuseport", int(config.share_port)),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]
-
-
-def _grpcio_options(config: ServerConfig) -> list[tuple[str, int]]:
-    return [
         ("grpc.server_handshake_timeout_ms", round(config.handshake_timeout_s * 1000)),
         ("grpc.max_connection_idle_ms", 15 * 60_000),
         ("grpc.max_connection_age_ms", 60 * 60_000),  # clients connect anew, and so find all servers
         ("grpc.max_connection_age_grace_ms", 10 * 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
     ]
