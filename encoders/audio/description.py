@@ -44,9 +44,7 @@ def describe_layers(
     made = _whisper if config.get("model_type") == "whisper" else _wave
     preprocessing, architecture, files = made(folder, config, window_s)
     told = 0.0 if made is _whisper else WAVE_OVERLAP
-    share = told if overlap is None else float(overlap)
-    if not 0 <= share < 1:
-        raise InvalidInput(f"overlap: expected 0 to below 1, got {share}", field="overlap")
+    share = _number("overlap", overlap, told, 0, 0.95)
     pooled_layers(pooling, architecture["layers"])
     window = preprocessing["window_s"]
     return Description(
@@ -77,9 +75,7 @@ def _wave(folder: Path, config: Mapping[str, Any], window_s: float | None) -> Pa
     rate, normalise = told.get("sampling_rate"), told.get("do_normalize", True)
     if not isinstance(rate, int) or not 1000 <= rate <= 192_000 or not isinstance(normalise, bool):
         raise UnreadableSource(f"{PREPROCESSOR_FILE}: expected sampling_rate in Hz and do_normalize")
-    window = WAVE_WINDOW_S if window_s is None else float(window_s)
-    if not 0.1 <= window <= 60:
-        raise InvalidInput(f"window_s: expected 0.1 to 60 seconds, got {window}", field="window_s")
+    window = _number("window_s", window_s, WAVE_WINDOW_S, 0.1, 60)
     return (
         {"sample_rate": rate, "normalise": normalise, "window_s": window},
         {
@@ -122,9 +118,7 @@ def _whisper(folder: Path, config: Mapping[str, Any], window_s: float | None) ->
             f"{PREPROCESSOR_FILE}: expected Whisper's frames of {WHISPER_FFT} samples at {WHISPER_RATE} Hz"
         )
     longest = read.max_source_positions * 2 * hop / rate
-    window = longest if window_s is None else float(window_s)
-    if not 0.1 <= window <= longest:
-        raise InvalidInput(f"window_s: expected 0.1 to {longest:g} seconds, got {window}", field="window_s")
+    window = _number("window_s", window_s, longest, 0.1, longest)
     positions = round(window * rate / (2 * hop))
     tensors = _encoder_tensors(folder)
     tensors["embed_positions.weight"] = tensors["embed_positions.weight"][:positions]
@@ -136,6 +130,13 @@ def _whisper(folder: Path, config: Mapping[str, Any], window_s: float | None) ->
             SINGLE: to_safetensors(tensors),
         },
     )
+
+
+def _number(name: str, given: object, default: float, low: float, high: float) -> float:
+    value = default if given is None else given
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise InvalidInput(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}", field=name)
+    return float(value)
 
 
 def _encoder_tensors(folder: Path) -> dict[str, Any]:

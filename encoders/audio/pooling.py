@@ -22,7 +22,7 @@ def pooled_layers(pooling: str, layers: int) -> list[int]:
         return list(range(layers))
     if pooling == "last":
         return [layers - 1]
-    found = re.fullmatch(r"layer:(\d{1,4})", pooling)
+    found = re.fullmatch(r"layer:(\d{1,4})", str(pooling))
     if found and int(found[1]) < layers:
         return [int(found[1])]
     raise InvalidInput(
