@@ -2,9 +2,11 @@
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from encoders.training.events import EpochDone, Event, StageStarted
 from twinspire.console import out, print_json, say, table
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
@@ -12,12 +14,36 @@ from twinspire.training import TrainingDisplay
 
 if TYPE_CHECKING:
     from encoders.encoder import LayeredEncoder
-    from encoders.training.fusion_data import Belonging
+    from encoders.training.belonging import Belonging
     from encoders.training.layer_fusion import LayerFusionReport
     from evaluation.fusion_report import FusionFigures
     from retrieval.workspace import Workspace
 
 METRICS = ("P@1", "MRR", "nDCG@10")
+
+
+@dataclass(slots=True)
+class FusionDisplay:
+    """Shows the stages of a training and the best epoch of each; a line an epoch would be hundreds."""
+
+    progress: ProgressDisplay
+    _inner: TrainingDisplay = field(init=False)
+    _best: EpochDone | None = None
+
+    def __post_init__(self) -> None:
+        """Let the stages and steps be shown as those of other trainings."""
+        self._inner = TrainingDisplay(self.progress)
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, EpochDone):
+            self._best = event if event.improved else self._best
+            return
+        if isinstance(event, StageStarted) and self._best is not None:
+            told = ", ".join(f"{name} {value:.3f}" for name, value in self._best.metrics.items())
+            self.progress.line(f"           best after epoch {self._best.epoch}: {told} (to stop by)")
+            self._best = None
+        self._inner(event)
 
 
 def run_layer_fusion(
@@ -34,8 +60,8 @@ def run_layer_fusion(
     **given: Any,
 ) -> None:
     """Train, and print the table of systems and the weights of layers."""
+    from encoders.training.belonging import Belonging
     from encoders.training.fusion_config import LayerFusionConfig
-    from encoders.training.fusion_data import Belonging
     from encoders.training.layer_fusion import train_layer_fusion
     from evaluation.fusion_report import write_fusion_report
 
@@ -54,7 +80,7 @@ def run_layer_fusion(
             name=name,
             backbone=encoder,
             backbone_folder=folder,
-            on_progress=TrainingDisplay(progress),
+            on_progress=FusionDisplay(progress),
         )
     told = compared(workspace, collection, report, belonging, encoder.feature_fingerprint)
     if html:

@@ -1,6 +1,5 @@
 """Fitting layer fusions: on the folds that are not held out, watched on another one."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from encoders.training.fusion_config import LayerFusionConfig
 from encoders.training.fusion_data import FusionData
 from encoders.training.fusion_objective import FusionBatches, FusionObjective
 from encoders.training.loop import train
-from encoders.training.relations import PairRelations, Rows
+from encoders.training.relations import Rows
 from encoders.training.similarity import Ranked, pooled, rank
 from retrieval.errors import InvalidTrainingData
 
@@ -33,30 +32,6 @@ class FusionTraining:
     folds: Rows  # of each item
     work: Path
     on_progress: OnEvent
-
-
-def deal_folds(data: FusionData, folds: int, seed: int) -> Rows:
-    """Deal what is never parted to folds, that of each label in turn, in an order drawn by a hash of names.
-
-    Returns:
-        The fold of each item, shape (n,).
-
-    Raises:
-        InvalidTrainingData: if there are fewer groups than folds.
-    """
-    if len(data.unit_names) < folds:
-        raise InvalidTrainingData(
-            f"{len(data.unit_names)} groups cannot be dealt to {folds} folds: expected one a fold at least"
-        )
-    label_of: dict[int, int] = {}
-    for unit, label in zip(data.units.tolist(), data.relations.labels.tolist(), strict=True):
-        label_of.setdefault(unit, label)
-    drawn = {unit: hashlib.sha256(f"{seed}:{data.unit_names[unit]}".encode()).digest() for unit in label_of}
-    dealt = sorted(label_of, key=lambda unit: (label_of[unit], drawn[unit]))
-    if isinstance(data.relations, PairRelations):  # every item is its own label: nothing to spread
-        dealt = sorted(label_of, key=lambda unit: drawn[unit])
-    fold_of = {unit: place % folds for place, unit in enumerate(dealt)}
-    return np.array([fold_of[unit] for unit in data.units.tolist()], np.int64)
 
 
 def compare(training: FusionTraining) -> tuple[dict[str, Ranked], dict[str, Any]]:

@@ -18,10 +18,11 @@ from encoders.encoder import LayeredEncoder
 from encoders.layer_fusion.encoder import save_layer_fusion
 from encoders.layer_fusion.fusing import Fusion
 from encoders.layer_fusion.network import FusionNetwork
+from encoders.training.belonging import Belonging, deal_folds
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fusion_config import LayerFusionConfig
-from encoders.training.fusion_data import Belonging, read_fusion_data
-from encoders.training.fusion_fit import FUSED, FusionTraining, compare, deal_folds, fit
+from encoders.training.fusion_data import read_fusion_data
+from encoders.training.fusion_fit import FUSED, FusionTraining, compare, fit
 from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
 from encoders.training.relations import Rows
 from encoders.training.similarity import Ranked
@@ -139,11 +140,9 @@ def _check_shape(features: Floats, backbone: LayeredEncoder) -> None:
 
 
 def _record(config: LayerFusionConfig, belonging: Belonging, backbone: LayeredEncoder) -> dict[str, Any]:
-    return config.record() | {
-        "labels": belonging.labels or f"{len(belonging.pairs)} pairs",
-        "group_by": belonging.group_by or "item",
-        "backbone": f"{backbone.card.name}@{backbone.card.version}",
-    }
+    return (
+        config.record() | belonging.record() | {"backbone": f"{backbone.card.name}@{backbone.card.version}"}
+    )
 
 
 def _digest(record: Mapping[str, Any], data_digest: str, backbone: LayeredEncoder) -> str:

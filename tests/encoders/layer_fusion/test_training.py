@@ -9,10 +9,10 @@ import pytest
 
 from encoders.encoder import LayeredEncoder
 from encoders.loading import load_encoder
+from encoders.training.belonging import Belonging, deal_folds
 from encoders.training.events import EpochDone, Event
 from encoders.training.fusion_config import LayerFusionConfig
-from encoders.training.fusion_data import Belonging, read_fusion_data
-from encoders.training.fusion_fit import deal_folds
+from encoders.training.fusion_data import read_fusion_data
 from encoders.training.layer_fusion import LayerFusionReport, train_layer_fusion
 from retrieval.errors import InvalidInput, InvalidTrainingData
 from retrieval.registry import find_model, list_runs
@@ -172,9 +172,7 @@ def test_pairs_teach_without_labels(stored: StoreSounds, train: Any) -> None:
 def test_a_missing_attribute_is_told(stored: StoreSounds, train: Any) -> None:
     stored()
 
-    with pytest.raises(
-        InvalidTrainingData, match="no item of 'c' with features has the attribute 'composer'"
-    ):
+    with pytest.raises(InvalidTrainingData, match="no item of 'c' here has the attribute 'composer'"):
         train(belonging=Belonging(labels="composer"))
 
 
