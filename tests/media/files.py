@@ -38,8 +38,9 @@ _GREY: dict[str, Any] = {
 
 
 def png_header(width: int, height: int) -> bytes:
-    """Write a PNG that is nothing but its header: whoever decodes it finds it cut short."""
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    """Write a PNG whose pixels are missing: whoever decodes it finds it cut short."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", b"")
 
 
 def png_bomb(width: int = 12_000, height: int = 12_000) -> bytes:

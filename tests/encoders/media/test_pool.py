@@ -1,9 +1,7 @@
 import os
-import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,24 +14,10 @@ from encoders.media.limits import DEFAULT_LIMITS
 from encoders.media.specs import ImageSpec
 from retrieval.errors import BackendUnavailable, MediaTooLarge, MediaUnreadable
 from tests.encoders.media.decoded import AUDIO, IMAGE, decode, is_grey, refusal
+from tests.encoders.media.processes import children, crash, end
 from tests.media.files import picture, png_bomb, sound
 
 LONG = sound(seconds=30, rate=96_000, channels=8)
-
-
-def children() -> list[psutil.Process]:
-    """Find the decoding processes of this process, the oldest first."""
-    mine = [
-        child for child in psutil.Process().children() if "encoders.media.child" in " ".join(_command(child))
-    ]
-    return sorted(mine, key=lambda child: child.create_time())
-
-
-def _command(process: psutil.Process) -> list[str]:
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
 
 
 @pytest.fixture
@@ -91,46 +75,21 @@ def test_the_processes_end_with_the_decoder() -> None:
 
 
 def test_a_process_that_was_ended_in_between_is_replaced(own: Decoder) -> None:
-    child = children()[-1]
-    child.kill()
-    while child.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(0.001)
+    end(children()[-1])
 
     assert is_grey(decode(own, picture()))
 
 
-def test_a_crash_costs_one_file(own: Decoder, while_decoding: Callable[[int], None]) -> None:
-    while_decoding(signal.SIGSEGV)
-    error = refusal(own, LONG, AUDIO)
+def test_a_crash_costs_one_file(own: Decoder) -> None:
+    with crash(children()[-1]):
+        error = refusal(own, LONG, AUDIO)
 
     assert isinstance(error, MediaUnreadable)
     assert is_grey(decode(own, picture()))
 
 
-@pytest.fixture
-def while_decoding(own: Decoder) -> Iterator[Callable[[int], None]]:
-    """Send the decoding process a signal once it works: it sleeps while it has nothing to do."""
-    threads: list[threading.Thread] = []
-
-    def start(number: int) -> None:
-        child = children()[-1]
-        used_s = sum(child.cpu_times()[:2])
-
-        def send() -> None:
-            while sum(child.cpu_times()[:2]) < used_s + 0.03:
-                time.sleep(0.001)
-            os.kill(child.pid, number)
-
-        threads.append(threading.Thread(target=send))
-        threads[-1].start()
-
-    yield start
-    for thread in threads:
-        thread.join()
-
-
 def test_a_hang_ends_after_its_time(own: Decoder) -> None:
-    children()[-1].kill()
+    end(children()[-1])
     own.limits = replace(own.limits, timeout_s=0.2)
     error = refusal(own, png_bomb(10_900, 10_900))
 
