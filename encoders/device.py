@@ -1,4 +1,4 @@
-"""Where the tensors of encoders are computed, and how finely: chosen once for the process.
+"""Where the tensors of encoders are computed, and how finely.
 
 Bfloat16 is used where the hardware computes in it (twice as fast and a thousandth off), else float32. The
 fingerprint does not tell them apart: docs/decisions/100-precision.md says why, and how far they differ.
@@ -6,34 +6,14 @@ fingerprint does not tell them apart: docs/decisions/100-precision.md says why, 
 
 from typing import TYPE_CHECKING
 
-from retrieval.errors import FailedPrecondition, InvalidInput
+from retrieval.device import DeviceNotThere, chosen_device
+from retrieval.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
 
-DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", "float32")
 CPU_BF16 = ("avx512_bf16", "amx_bf16")  # as torch names what a CPU can do
-
-_chosen = "auto"
-
-
-class DeviceNotThere(FailedPrecondition):
-    """The device that was asked for is not on this machine."""
-
-    reason = "DEVICE_NOT_THERE"
-
-
-def use_device(name: str) -> None:
-    """Choose where encoders that are loaded from now on compute; `auto` takes a GPU if there is one.
-
-    Raises:
-        InvalidInput: if there is no such kind of device.
-    """
-    global _chosen
-    if name not in DEVICES:
-        raise InvalidInput(f"device: expected one of {', '.join(DEVICES)}, got {name!r}", field="device")
-    _chosen = name
 
 
 def device() -> "torch.device":
@@ -44,8 +24,9 @@ def device() -> "torch.device":
     """
     import torch
 
-    there = torch.cuda.is_available() if _chosen != "cpu" else False
-    if _chosen == "cuda" and not there:
+    chosen = chosen_device()
+    there = torch.cuda.is_available() if chosen != "cpu" else False
+    if chosen == "cuda" and not there:
         raise DeviceNotThere("--device cuda: no GPU that torch can use; check the driver and torch's build")
     return torch.device("cuda" if there else "cpu")
 

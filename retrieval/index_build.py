@@ -11,6 +11,7 @@ import numpy as np
 from numpy.lib.format import write_array_header_1_0
 from numpy.typing import NDArray
 
+from retrieval.device import chosen_device
 from retrieval.errors import DimensionMismatch, InternalError, MissingExtra, NonFiniteVector
 from retrieval.exact_index import KEYS_FILE, VECTORS_FILE, ExactIndex, load_rows
 from retrieval.index import Index, Keys, Vectors
@@ -99,12 +100,16 @@ def open_index_files(folder: Path, parameters: IndexParameters) -> Index:
     Raises:
         CorruptArtifact: if the files cannot be read or disagree.
         MissingExtra: if the backend's library is not installed.
+        DeviceNotThere: if a GPU was asked for, and FAISS can use none.
     """
     if parameters.backend == "exact":
         return ExactIndex.open(folder)
     if parameters.backend == "redis":
         return redis_module("index").RedisIndex.open(folder, parameters)  # type: ignore[no-any-return]
-    return _faiss().FaissIndex.open(folder, parameters)  # type: ignore[no-any-return]
+    index = _faiss().FaissIndex
+    if chosen_device() == "cuda":
+        index = import_module("retrieval.faiss_gpu").GpuFaissIndex
+    return index.open(folder, parameters)  # type: ignore[no-any-return]
 
 
 def _faiss() -> Any:

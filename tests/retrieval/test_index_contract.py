@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from retrieval.device import VARIABLE
 from retrieval.errors import DimensionMismatch, NonFiniteVector
 from retrieval.filters import Filter
 from retrieval.index import NO_KEY, Index, Keys, Vectors
@@ -31,6 +32,7 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "redis bin": {"backend": "redis", "storage": "bin"},
     "redis in 3 partitions": {"backend": "redis", "partitions": 3},
 }
+ON_A_GPU = ["flat", "flat f16", "hnsw f16", "hnsw sq8", "ivf f16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +43,21 @@ class Chosen:
     filter: Filter = field(default_factory=Filter)
 
 
-@pytest.fixture(params=BACKENDS)
-def make_index(request: pytest.FixtureRequest, tmp_path: Path) -> MakeIndex:
-    if BACKENDS[request.param].get("backend") == "redis":
+@pytest.fixture(
+    params=[
+        *BACKENDS,
+        *(pytest.param(f"{name} on a GPU", marks=pytest.mark.gpu) for name in ON_A_GPU),
+    ]
+)
+def make_index(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeIndex:
+    backend = BACKENDS[request.param.removesuffix(" on a GPU")]
+    if request.param.endswith(" on a GPU"):
+        monkeypatch.setenv(VARIABLE, "cuda")
+    if backend.get("backend") == "redis":
         request.getfixturevalue("redis_backend")
 
     def make(keys: Keys, vectors: Vectors) -> Index:
-        parameters = choose_parameters(len(keys), vectors.shape[1], 0.99, BACKENDS[request.param])
+        parameters = choose_parameters(len(keys), vectors.shape[1], 0.99, backend)
         batches = [
             (keys[start : start + 100], vectors[start : start + 100]) for start in range(0, len(keys), 100)
         ]

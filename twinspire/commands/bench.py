@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from twinspire.console import examples, json_option, out, pass_session, print_json
+from twinspire.device_option import device_option
 from twinspire.progress import StepDisplay
 from twinspire.session import Session
 
@@ -31,6 +32,7 @@ def bench_group() -> None:
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of paired measurements."
 )
 @click.option("--no-filtered", is_flag=True, help="Leave out filtered search.")
+@device_option
 @json_option
 @pass_session
 def search_command(

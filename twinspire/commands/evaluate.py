@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from twinspire.console import examples, json_option, out, pass_session, print_json
+from twinspire.device_option import device_option
 from twinspire.progress import StepDisplay
 from twinspire.session import Session
 
@@ -41,6 +42,7 @@ from twinspire.session import Session
     "--trec", type=click.Path(dir_okay=False, path_type=Path), help="Write the ranking as a TREC run file."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@device_option
 @json_option
 @pass_session
 def eval_command(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from twinspire.console import examples, json_option, pass_session, print_json
+from twinspire.device_option import device_option
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 
@@ -59,6 +60,7 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--nlist", type=int, help="IVF: number of lists.")
 @click.option("--partitions", type=int, help="Redis: parts, for the nodes of a cluster; fixed at first.")
 @click.option("--effort", type=int, help="How hard a search looks.  [default: measured]")
+@device_option
 @json_option
 @pass_session
 def index_command(

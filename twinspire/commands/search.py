@@ -8,6 +8,7 @@ import click
 
 from twinspire.connection_options import Access, connection_options
 from twinspire.console import examples, json_option, pass_session
+from twinspire.device_option import device_option
 from twinspire.session import Session
 
 PROMPT_HELP = "Type a query; blank = a random test query, #ID or digits = that judged query, Ctrl-D ends."
@@ -59,6 +60,7 @@ def aspect_weights(
 @click.option("--index-version", default="", help="Search this version instead of the live one.")
 @click.option("--explain", is_flag=True, help="With --json: say how each score came about.")
 @connection_options
+@device_option
 @json_option
 @pass_session
 def search_command(

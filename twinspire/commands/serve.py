@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from twinspire.console import examples, pass_session
+from twinspire.device_option import device_option
 from twinspire.session import Session
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -76,6 +77,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 )
 @click.option("--traces", is_flag=True, help="Send OpenTelemetry traces to OTEL_EXPORTER_OTLP_ENDPOINT.")
 @click.option("--insecure", is_flag=True, help="Serve in clear, or without keys, beyond this machine.")
+@device_option
 @pass_session
 def serve_command(
     session: Session,
