@@ -237,3 +237,8 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "whisper": whisper,
     "mobilenet": mobilenet,
 }
+
+
+def reference(model_class: Any, folder: Path) -> Any:
+    """Open a model as transformers does, to compare with."""
+    return model_class.from_pretrained(folder).eval()

@@ -19,7 +19,7 @@ from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel, InvalidInput, UnreadableSource
 from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
-from tests.encoders.hub_folders import FAMILIES, mert, whisper
+from tests.encoders.hub_folders import FAMILIES, mert, reference, whisper
 
 
 def sound(seconds: float, rate: int = 1000, seed: int = 0) -> Content:
@@ -47,7 +47,7 @@ def opened(ws: Workspace, folder: Path, **options: Any) -> AudioLayers:
 
 def test_mert_is_a_hubert_without_its_remote_code(ws: Workspace, folder: Path) -> None:
     mert(folder)
-    hubert = transformers.HubertModel(
+    hubert: Any = transformers.HubertModel(
         transformers.HubertConfig(**_plain(json.loads((folder / "config.json").read_text())))
     )
     hubert.load_state_dict(torch.load(folder / "pytorch_model.bin", weights_only=True), strict=True)
@@ -110,8 +110,9 @@ def test_a_sound_of_a_few_samples_is_repeated(ws: Workspace, folder: Path) -> No
 
 def test_whisper_hears_as_transformers_does(ws: Workspace, folder: Path) -> None:
     whisper(folder)
-    model = transformers.WhisperModel.from_pretrained(folder).encoder.eval()
-    extractor = transformers.WhisperFeatureExtractor(feature_size=8, chunk_length=1)
+    model = reference(transformers.WhisperModel, folder).encoder
+    make: Any = transformers.WhisperFeatureExtractor
+    extractor = make(feature_size=8, chunk_length=1)
     samples = sound(1, rate=16_000).decoded
     assert samples is not None
 
@@ -173,7 +174,7 @@ def test_openais_whisper_becomes_a_folder_of_the_hub(ws: Workspace, folder: Path
 
     convert_whisper(tmp_path / "tiny.pt", converted)
 
-    # The converted one's feed-forward layers are four times as wide by definition; the tiny one's are too small.
+    # Whisper's feed-forward layers are four times as wide as its others; the tiny one's are twice.
     config = json.loads((converted / "config.json").read_text())
     (converted / "config.json").write_text(json.dumps(config | {"encoder_ffn_dim": 32}))
     sounds = [sound(1, rate=16_000), sound(2.5, rate=16_000)]

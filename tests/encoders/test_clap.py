@@ -16,7 +16,7 @@ from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel
 from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
-from tests.encoders.hub_folders import clap
+from tests.encoders.hub_folders import clap, reference
 
 RATE = 4000  # of the tiny model, whose windows are of one second
 
@@ -44,7 +44,7 @@ def sound(seconds: float) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.mark.parametrize("seconds", [1, 0.3], ids=["a whole window", "repeated and filled up"])
 def test_clap_hears_as_transformers_does(folder: Path, fusion: bool, seconds: float) -> None:
     clap(folder, fusion=fusion)
-    model = transformers.ClapModel.from_pretrained(folder).eval()
+    model = reference(transformers.ClapModel, folder)
     extractor = transformers.ClapFeatureExtractor.from_pretrained(folder)
     samples = sound(seconds)
 

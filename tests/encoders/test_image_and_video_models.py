@@ -21,7 +21,7 @@ from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel, UnreadableSource
 from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
-from tests.encoders.hub_folders import PICTURES, clip, mobilenet, write_tokenizer, xclip
+from tests.encoders.hub_folders import PICTURES, clip, mobilenet, reference, xclip
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def unit(vectors: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def test_clip_sees_as_transformers_does(ws: Workspace, folder: Path) -> None:
     clip(folder)
-    model = transformers.CLIPModel.from_pretrained(folder).eval()
+    model = reference(transformers.CLIPModel, folder)
     processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32, **_colours())
     picture = pixels(32, 32)
 
@@ -70,10 +70,9 @@ def _colours() -> dict[str, Any]:
 
 def test_clip_reads_as_transformers_does(ws: Workspace, folder: Path) -> None:
     clip(folder)
-    model = transformers.CLIPModel.from_pretrained(folder).eval()
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>"
-    )
+    model = reference(transformers.CLIPModel, folder)
+    fast: Any = transformers.PreTrainedTokenizerFast
+    tokenizer = fast(tokenizer_file=str(folder / "tokenizer.json"), pad_token="<pad>")
     texts = ["the red ship", "song", "a green harbour"]
 
     vectors = opened(ws, folder).encode_queries([Content(text=text) for text in texts])
@@ -86,7 +85,7 @@ def test_clip_reads_as_transformers_does(ws: Workspace, folder: Path) -> None:
 
 def test_xclip_sees_all_frames_in_their_order(ws: Workspace, folder: Path) -> None:
     xclip(folder)
-    model = transformers.XCLIPModel.from_pretrained(folder).eval()
+    model = reference(transformers.XCLIPModel, folder)
     frames = pixels(4, 32, 32)
 
     encoder = opened(ws, folder)
@@ -104,7 +103,8 @@ def test_xclip_sees_all_frames_in_their_order(ws: Workspace, folder: Path) -> No
 
 def test_a_tokenizer_that_ends_texts_otherwise_is_refused(ws: Workspace, folder: Path) -> None:
     clip(folder)
-    write_tokenizer(folder, "<end>", "<start>", "<pad>")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
 
     with pytest.raises(IncompatibleModel, match="does not end texts"):
         opened(ws, folder)
@@ -126,8 +126,10 @@ def test_folding_changes_no_result(folder: Path) -> None:
     folded = fold(state)
 
     convolved = functional.conv2d(picture, state["features.0.0.weight"], stride=2, padding=1)
-    norm = [state[f"features.0.1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-    expected = functional.batch_norm(convolved, *norm, eps=BATCH_NORM_EPSILON)
+    mean, variance, scale, offset = (
+        state[f"features.0.1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+    )
+    expected = functional.batch_norm(convolved, mean, variance, scale, offset, eps=BATCH_NORM_EPSILON)
     got = functional.conv2d(
         picture, folded["features.0.weight"], folded["features.0.bias"], stride=2, padding=1
     )
