@@ -110,6 +110,32 @@ def put_embeddings(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int], 
     return stored
 
 
+def share_embeddings(ws: Workspace, known: str, same: str) -> int:
+    """Give an encoder the vectors of another one whose item side is the very same.
+
+    Args:
+        ws: the workspace.
+        known: the fingerprint of the encoder that made the vectors.
+        same: the fingerprint of the one that would make the same.
+
+    Returns:
+        The number of vectors stored.
+
+    Raises:
+        ModelNotFound: if there are no vectors of the first encoder.
+    """
+    source, dims, dtype = _require(ws, known)
+    target = encoder_row(ws, same, dims, dtype)
+    with ws.atomic() as db:
+        before = db.conn.total_changes
+        db.execute(
+            "INSERT OR IGNORE INTO embeddings(encoder, segment, vector, created_at)"
+            " SELECT ?, segment, vector, ? FROM embeddings WHERE encoder = ?",
+            (target, now(), source),
+        )
+        return int(db.conn.total_changes - before)
+
+
 def read_embeddings(
     ws: Workspace, collection: str, fingerprint: str, *, after_key: int = 0, batch: int = 8192
 ) -> Iterator[tuple[Keys, Vectors]]:

@@ -25,6 +25,7 @@ SHOWN_METRICS = ("MRR@10", "Recall@10")
 STAGES = {
     "read": "reading texts and questions",
     "vectors": "word vectors",
+    "texts": "cutting texts into tokens",
     "corpus": "training on texts alone",
     "questions": "training on questions",
     "save": "measuring and saving",
@@ -116,6 +117,26 @@ def run_training(
         show_card(card, collection, as_json=as_json)
 
 
+def run_text_tuning(
+    session: Session, collection: str, name: str, *, mine: bool, as_json: bool, **given: Any
+) -> None:
+    """Fine-tune a text encoder, export it where that can be, and print the model and its metrics."""
+    from encoders.pretrained.exporting import can_export, export_encoder
+    from encoders.training.text_config import TextTuningConfig
+    from encoders.training.text_tuning import tune_text
+
+    session.on_interrupt = "Run the same command again: the training goes on from its last checkpoint."
+    config = TextTuningConfig(**{key: value for key, value in given.items() if value is not None})
+    workspace = session.workspace()
+    with ProgressDisplay() as progress, neighbours(session, collection, mine) as find:
+        tell = TrainingDisplay(progress) if is_first_process() else _ignore
+        card = tune_text(workspace, collection, config, name=name, neighbours=find, on_progress=tell)
+    if is_first_process():
+        if can_export(card):
+            export_encoder(workspace, f"{card.name}@{card.version}")
+        show_card(card, collection, as_json=as_json)
+
+
 def trial_line(trial: "Trial") -> str:
     """Describe one trial of a sweep."""
     settings = ", ".join(
@@ -185,7 +206,7 @@ def show_card(card: "EncoderCard", collection: str, *, as_json: bool) -> None:
 def card_lines(card: "EncoderCard") -> list[str]:
     """Describe a trained model: what it is, and its metrics on queries it was not trained on."""
     lines = [f"{card.name}@{card.version}: {card.dims}-wide vectors, fingerprint {card.fingerprint[:12]}"]
-    for split in ("validation", "test"):
+    for split in ("validation", "test", "sampled_validation", "sampled_test"):
         if line := _metrics_line(card.metrics, split):
             lines.append(f"  {split:<10} {line}")
     return lines

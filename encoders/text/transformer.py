@@ -130,10 +130,12 @@ class Transformer(nn.Module):
         return bias.float()
 
 
-def load_transformer(shape: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
+def load_transformer(
+    shape: Architecture, tensors: Mapping[str, Tensor], *, dropout: float = 0.0
+) -> Transformer:
     """Build a transformer of the tensors, by our names, which `find_tensors` has checked."""
     types = len(tensors["token_types"]) if shape.has_token_types else 0
     with torch.device("meta"):
-        model = Transformer(shape, token_types=types)
+        model = Transformer(shape, dropout=dropout, token_types=types)
     model.load_state_dict(dict(tensors), assign=True)
     return model.eval()

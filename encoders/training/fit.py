@@ -164,7 +164,9 @@ def _question_stage(
         config.own_negatives,
         config.mined_negatives,
         config.seed,
-        mined=_mined(training) if training.neighbours else (),
+        mined=mined_negatives(training.work, training.data, training.neighbours)
+        if training.neighbours
+        else (),
     )
     done = train(
         objective,
@@ -177,14 +179,13 @@ def _question_stage(
     training.curves["questions"] = done.history
 
 
-def _mined(training: Training) -> list[NDArray[np.int64]]:
+def mined_negatives(work: Path, data: TrainingData, neighbours: Neighbours) -> list[NDArray[np.int64]]:
     """Return the mined negatives; a resumed training keeps its own, as the index may have changed."""
-    file = CheckpointFile(training.work / "mined.pt")
+    file = CheckpointFile(work / "mined.pt")
     state = file.read()
     if state is not None:
         return [items.numpy() for items in state["mined"]]
-    assert training.neighbours is not None
-    mined = share(_mine(training.data, training.neighbours) if rank() == 0 else None)
+    mined = share(_mine(data, neighbours) if rank() == 0 else None)
     if rank() == 0:
         file.write({"mined": [torch.from_numpy(items) for items in mined]})
     return list(mined)

@@ -33,24 +33,36 @@ class HeldOut:
         """
         if not self.questions:
             return {}
-        ranked = best_items(towers, self.queries, self.items, CUT)
-        discounts = 1 / np.log2(np.arange(2, CUT + 2))
-        values = np.zeros((len(self.questions), 3))
-        for row, (question, items) in enumerate(zip(self.questions, ranked, strict=True)):
-            hits = np.isin(items, question.positives)
-            ideal = discounts[: len(question.positives)].sum()
-            first = 1 / (hits.argmax() + 1) if hits.any() else 0.0
-            values[row] = (
-                first,
-                discounts[: len(hits)][hits].sum() / ideal,
-                hits.sum() / len(question.positives),
-            )
-        means = values.mean(axis=0)
-        return {
-            f"MRR@{CUT}": float(means[0]),
-            f"nDCG@{CUT}": float(means[1]),
-            f"Recall@{CUT}": float(means[2]),
-        }
+        return measured(self.questions, list(best_items(towers, self.queries, self.items, CUT)))
+
+
+def measured(questions: Sequence[Question], ranked: Sequence[NDArray[np.int64]]) -> dict[str, float]:
+    """Measure rankings.
+
+    Args:
+        questions: at least one.
+        ranked: the items that each question found, best first.
+
+    Returns:
+        MRR@10, nDCG@10 (every relevant item counts the same) and Recall@10: means over the questions.
+    """
+    discounts = 1 / np.log2(np.arange(2, CUT + 2))
+    values = np.zeros((len(questions), 3))
+    for row, (question, items) in enumerate(zip(questions, ranked, strict=True)):
+        hits = np.isin(items[:CUT], question.positives)
+        ideal = discounts[: len(question.positives)].sum()
+        first = 1 / (hits.argmax() + 1) if hits.any() else 0.0
+        values[row] = (
+            first,
+            discounts[: len(hits)][hits].sum() / ideal,
+            hits.sum() / len(question.positives),
+        )
+    means = values.mean(axis=0)
+    return {
+        f"MRR@{CUT}": float(means[0]),
+        f"nDCG@{CUT}": float(means[1]),
+        f"Recall@{CUT}": float(means[2]),
+    }
 
 
 @torch.inference_mode()

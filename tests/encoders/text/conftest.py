@@ -95,8 +95,9 @@ def make_published(tmp_path: Path) -> MakePublished:
         shape = Architecture.from_config(config, "mean")
         torch.manual_seed(seed)
         model = Transformer(shape, token_types=config.get("type_vocab_size", 2))
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
+        for key, parameter in model.named_parameters():
+            is_scale = key.endswith("norm.weight")  # around one, else nothing can be learned
+            torch.nn.init.normal_(parameter, mean=float(is_scale), std=0.1 if parameter.ndim < 2 else 0.3)
         (folder / "model.safetensors").write_bytes(weights_bytes(shape, model.state_dict()))
         return folder
 
