@@ -29,6 +29,7 @@ def render(probing: Mapping[str, Any]) -> str:
         _header(probing),
         *(_probe(probing, kind) for kind in kinds),
         _aspects(probing),
+        _closeness(probing),
         _targets(probing, kinds),
     ]
     return page(f"Probing {probing['features']} on {probing['collection']}", sections)
@@ -85,6 +86,27 @@ def _aspects(probing: Mapping[str, Any]) -> str:
         '<p class="note">Searches by aspect compare layer by layer, and mix the layers in these shares.'
         f"{escape(said)}</p>"
         f'<div class="scroll">{heat_map(rows, _layers(probing), label="layers of aspects")}</div></section>'
+    )
+
+
+def _closeness(probing: Mapping[str, Any]) -> str:
+    body = "".join(
+        f"<tr><td>{escape(aspect)}</td>"
+        + "".join(
+            f"<td>{ways[way]['value']:.3f} [{ways[way]['low']:.3f}, {ways[way]['high']:.3f}]</td>"
+            for way in ("aspect", "vector", "measured")
+        )
+        + "</tr>"
+        for aspect, ways in probing["aspect_search"].items()
+    )
+    return (
+        "<section><h2>What a search by aspect finds</h2>"
+        '<p class="note">How alike in the aspect the ten nearest of other groups are, by readouts that had '
+        "not seen the group: 0 as any ten, 1 not to be told apart. Beside it the encoder's own vectors, and what "
+        "was measured, which no reading can exceed.</p>"
+        '<div class="scroll"><table class="figures"><thead><tr><th>aspect</th><th>by aspect</th>'
+        f"<th>by vectors</th><th>by what was measured</th></tr></thead><tbody>{body}</tbody></table></div>"
+        "</section>"
     )
 
 

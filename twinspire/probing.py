@@ -100,7 +100,8 @@ def make_features(
 
 def show_probing(probing: Mapping[str, Any]) -> None:
     """Print R2 of each target and layer, the best layers of each probe, and the layers of aspects."""
-    for shown in (_r2_table(probing, probing["mapped_by"]), _best_table(probing), _aspect_table(probing)):
+    tables = (_r2_table(probing, probing["mapped_by"]), _best_table(probing))
+    for shown in (*tables, _aspect_table(probing), _closeness_table(probing)):
         out().print(shown)
         click.echo()
     click.echo(
@@ -157,3 +158,20 @@ def _aspect_table(probing: Mapping[str, Any]) -> Any:
     layers = _layers(probing)
     padded = [[*row, *[""] * (len(layers) + 1 - len(row))] for row in rows]
     return table("Share of each layer in an aspect", ["aspect", *layers], padded, right=layers)
+
+
+def _closeness_table(probing: Mapping[str, Any]) -> Any:
+    rows = [
+        [aspect, *(_interval(ways[way]) for way in ("aspect", "vector", "measured"))]
+        for aspect, ways in probing["aspect_search"].items()
+    ]
+    heads = ["by aspect", "by the encoder's vectors", "by what was measured"]
+    return table(
+        "How alike the 10 nearest of other groups are (0 as any ten, 1 not to be told apart)",
+        ["aspect", *heads],
+        rows,
+    )
+
+
+def _interval(found: Mapping[str, float]) -> str:
+    return f"{found['value']:.3f} \\[{found['low']:.3f}, {found['high']:.3f}]"

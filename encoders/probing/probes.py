@@ -33,6 +33,7 @@ class ProbeScores:
     r2: Doubles  # shape (layers, targets); NaN where a target does not vary
     low: Doubles  # 95 % interval over groups, same shape
     high: Doubles
+    predictions: NDArray[np.float32]  # shape (layers, n, targets): of rows whose group was not seen
 
 
 def probe(
@@ -52,14 +53,17 @@ def probe(
     folds = folds_of(data.groups, seed=seed)
     layers = data.features.shape[1]
     scores = []
+    predictions = np.empty((layers, *data.targets.shape), dtype=np.float32)
     for layer in range(layers):
         predicted = np.empty(data.targets.shape)
         for number, fold in enumerate(folds):
             predicted[fold[1]] = _predict(data, layer, fold, kind, seed)
             on_step(kind, layer * len(folds) + number + 1, layers * len(folds))
         bounds = r_squared_interval(data.targets, predicted, data.groups)
+        predictions[layer] = predicted
         scores.append((r_squared(data.targets, predicted), *bounds))
-    return ProbeScores(*(np.stack(column) for column in zip(*scores, strict=True)))
+    r2, low, high = (np.stack(column) for column in zip(*scores, strict=True))
+    return ProbeScores(r2, low, high, predictions)
 
 
 def _predict(data: ProbeData, layer: int, fold: Fold, kind: ProbeKind, seed: int) -> Doubles:

@@ -8,6 +8,7 @@ import numpy as np
 from encoders.card import EncoderCard
 from encoders.encoder import LayeredEncoder
 from encoders.probing.aspects import aspect_layers, fit_readouts, known_aspects
+from encoders.probing.closeness import Closeness, closeness
 from encoders.probing.folds import FOLDS, SEED, Rows, number_groups
 from encoders.probing.meter import targets_of
 from encoders.probing.probes import (
@@ -84,7 +85,17 @@ def probe_collection(
         data_digest=digest,
     )
     store_readings(ws, reader, keys, data.features)
-    report = _report(collection, model, group_by, data, scores, seed=seed, run=run, reader=reader.card)
+    report = _report(
+        collection,
+        model,
+        group_by,
+        data,
+        scores,
+        seed=seed,
+        run=run,
+        reader=reader.card,
+        found=closeness(data, mapped, encoder.fuse(data.features)),
+    )
     finish_run(ws, run, metrics=reader.card.metrics, artifacts=report.to_json(), model=model)
     return report
 
@@ -108,6 +119,7 @@ def _report(
     seed: int,
     run: int,
     reader: EncoderCard,
+    found: Mapping[str, Mapping[str, Closeness]],
 ) -> ProbeReport:
     return ProbeReport(
         collection=collection,
@@ -123,6 +135,7 @@ def _report(
         scores=scores,
         baseline=mean_baseline(data, seed=seed),
         aspects=aspect_layers(scores[MAPPED_BY]),
+        closeness=found,
         run=run,
         reader=f"{reader.name}@{reader.version}",
     )

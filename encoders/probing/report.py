@@ -1,11 +1,12 @@
 """What a probing found, as plain values."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from encoders.probing.closeness import Closeness
 from encoders.probing.folds import FOLDS
 from encoders.probing.probes import ProbeKind, ProbeScores, best_layers
 from encoders.probing.scores import Doubles
@@ -31,6 +32,7 @@ class ProbeReport:
     scores: Mapping[ProbeKind, ProbeScores]
     baseline: Doubles  # R2 of the mean of what is learned from
     aspects: Mapping[str, Sequence[float]]  # the share of each layer
+    closeness: Mapping[str, Mapping[str, Closeness]]  # by aspect and way of searching
     run: int
     reader: str  # name@version of what reads the aspects
 
@@ -57,6 +59,10 @@ class ProbeReport:
                     **{kind: _target_json(scores, place) for kind, scores in self.scores.items()},
                 }
                 for place, (name, target) in enumerate(zip(self.targets, TARGETS, strict=True))
+            },
+            "aspect_search": {
+                aspect: {way: asdict(found) for way, found in ways.items()}
+                for aspect, ways in self.closeness.items()
             },
             "aspects": {aspect: list(weights) for aspect, weights in self.aspects.items()},
         }

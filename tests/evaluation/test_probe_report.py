@@ -55,6 +55,11 @@ def probing() -> dict[str, Any]:
             "tempo": target | {"tuned": told, "ridge": told},
             "num_phrases": target | {"baseline_r2": None, "tuned": none, "ridge": none},
         },
+        "aspect_search": {
+            "tempo": {
+                way: {"value": 0.5, "low": 0.4, "high": 0.6} for way in ("aspect", "vector", "measured")
+            }
+        },
         "aspects": {"tempo": [0.1, 0.9], "phrasing": [0.0, 0.0]},
     }
 

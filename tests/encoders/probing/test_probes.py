@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from encoders.probing.aspects import ASPECTS
+from encoders.probing.aspects import ASPECTS, aspect_layers, fit_readouts, layer_shares
+from encoders.probing.closeness import closeness
 from encoders.probing.folds import folds_of, learned_rows, number_groups
 from encoders.probing.neural_probe import CONFIG, NeuralProbe, neural_predictions
 from encoders.probing.probes import ProbeData, ProbeKind, best_layers, mean_baseline, probe
 from encoders.probing.ridge import ridge_predictions
 from encoders.probing.scores import r_squared, r_squared_interval
 from encoders.probing.targets import TARGET_NAMES
+from encoders.vectors import unit_rows
 from retrieval.errors import InvalidInput
 
 RNG = np.random.default_rng(0)
@@ -202,3 +204,50 @@ def test_steps_are_told() -> None:
 def test_every_aspect_stands_on_targets_that_exist() -> None:
     assert {target for targets in ASPECTS.values() for target in targets} <= set(TARGET_NAMES)
     assert len(ASPECTS) == 9
+
+
+def test_a_search_by_what_is_read_is_closer_than_one_by_vectors() -> None:
+    data = sounds_of_two_layers()
+    vectors = unit_rows(data.features[:, 0])  # the layer that knows nothing
+
+    found = closeness(data, probe(data, "tuned"), vectors)["brightness"]
+
+    assert found["aspect"].low > found["vector"].high
+    assert found["measured"].value > found["aspect"].value
+    assert abs(found["vector"].value) < 0.1
+
+
+def sounds_of_two_layers() -> ProbeData:
+    """Layer 1 holds the first target, with some noise, among seven numbers that mean nothing."""
+    groups = np.repeat(np.arange(60), 2)
+    targets = RNG.standard_normal((120, 15)).astype(np.float32)
+    features = RNG.standard_normal((120, 2, 8)).astype(np.float32)
+    features[:, 1, 0] = targets[:, 0] + 0.1 * features[:, 1, 0]
+    return ProbeData(features, targets, groups)
+
+
+def test_an_aspect_that_no_layer_knows_is_not_searched() -> None:
+    data = sounds_of_two_layers()
+
+    assert "tempo" not in closeness(data, probe(data, "tuned"), unit_rows(data.features[:, 0]))
+
+
+def test_the_layers_that_know_a_target_share_it() -> None:
+    scores = probe(sounds_of_two_layers(), "tuned")
+
+    shares = layer_shares(scores)
+
+    assert shares[:, 0].sum() == pytest.approx(1)
+    assert shares[1, 0] > 0.99
+    assert aspect_layers(scores)["brightness"] == pytest.approx(shares[:, 0].tolist())
+    assert not any(aspect_layers(scores)["tempo"])
+
+
+def test_readouts_read_what_the_layers_hold() -> None:
+    data = sounds_of_two_layers()
+
+    readouts = fit_readouts(data, probe(data, "tuned"), seed=0)
+
+    read = data.features.reshape(120, -1) @ readouts.weights + readouts.bias
+    assert np.corrcoef(read[:, 0], data.targets[:, 0])[0, 1] > 0.95
+    assert not readouts.weights[:, TARGET_NAMES.index("tempo")].any()
