@@ -5,10 +5,10 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import grpc
 from google.protobuf.message_factory import GetMessageClass
@@ -38,7 +38,7 @@ from server.paging import PageTokens, workspace_key
 from server.permissions import HEALTH, REFLECTION
 from server.search_service import SearchService
 from server.server_service import ServerService
-from server.threads import use_one_thread_per_call
+from server.threads import event_loop_runner, use_one_thread_per_call
 from server.transport import add_handler, make_grpc_server
 from server.workers import Workers
 
@@ -283,12 +283,3 @@ def serve(config: ServerConfig, announce: Callable[[str], None]) -> None:
     use_one_thread_per_call()
     run = event_loop_runner()
     run(_serve(config, announce))
-
-
-def event_loop_runner() -> Callable[[Coroutine[Any, Any, None]], None]:
-    """Prefer uvloop, which costs a quarter less per call (docs/decisions/050-serving.md)."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return cast(Callable[[Coroutine[Any, Any, None]], None], uvloop.run)

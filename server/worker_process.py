@@ -7,11 +7,11 @@ import signal
 from multiprocessing.connection import Connection
 
 from retrieval.errors import TwinspireError
-from server.app import Server, event_loop_runner, open_workspace
+from server.app import Server, open_workspace
 from server.config import ServerConfig
 from server.logs import configure_logs, log
 from server.memory import settle_memory
-from server.threads import use_one_thread_per_call
+from server.threads import event_loop_runner, use_one_thread_per_call
 
 # What goes over the pipe: (kind, what).
 READY = "ready"

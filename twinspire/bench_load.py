@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import grpc
@@ -28,6 +29,8 @@ import grpc.aio
 import numpy as np
 
 from protos.twinspire.v1 import content_pb2, search_pb2
+from server.threads import event_loop_runner
+from twinspire.bench_http2 import LOST, Caller, Connection, connect, framed
 from twinspire.client import Client
 
 _SEARCH = "/twinspire.v1.SearchService/Search"
@@ -35,16 +38,21 @@ _BATCH_SEARCH = "/twinspire.v1.SearchService/BatchSearch"
 _TIMEOUT_S = 60.0
 # A server's workers are given whole connections, as those of many clients are.
 _CONNECTIONS = 16
-_OPTIONS = (("grpc.max_receive_message_length", 256 << 20), ("grpc.use_local_subchannel_pool", 1))
+_OPTIONS = (("grpc.max_receive_message_length", 256 << 20),)
 
 
-@dataclass(slots=True)
+@dataclass
 class Messages:
     """Requests, ready to be sent."""
 
     method: str
     requests: list[bytes]
     queries_each: int
+
+    @cached_property
+    def framed(self) -> list[bytes]:
+        """The requests as gRPC sends them."""
+        return [framed(request) for request in self.requests]
 
 
 @dataclass(slots=True)
@@ -89,48 +97,65 @@ def _search(order: dict[str, Any], query: search_pb2.Query) -> search_pb2.Search
     )
 
 
-async def closed_loop(calls: Sequence[Any], messages: Messages, seconds: float, in_flight: int) -> Tally:
+async def closed_loop(callers: Sequence[Caller], messages: Messages, seconds: float, in_flight: int) -> Tally:
     """Keep so many calls under way for so long."""
     tally = Tally()
     end = time.perf_counter() + seconds
+    left = in_flight
+    over = asyncio.get_running_loop().create_future()
 
-    async def client(first: int) -> None:
-        place = first
-        call = calls[first % len(calls)]
-        while (started := time.perf_counter()) < end:
-            await _send(call, messages.requests[place % len(messages.requests)], started, tally)
-            place += in_flight
+    def client(first: int) -> None:
+        """Call again and again: what is answered sends the next."""
+        caller, place = callers[first % len(callers)], first
 
-    await asyncio.gather(*(client(first) for first in range(in_flight)))
+        def done(failure: str) -> None:
+            nonlocal left, place
+            if failure:
+                tally.errors[failure] += 1
+            now = time.perf_counter()
+            if now < end and failure != LOST:
+                place += in_flight
+                caller.call(messages.framed[place % len(messages.framed)], now, tally.latencies_ms, done)
+                return
+            left -= 1
+            if not left and not over.done():
+                over.set_result(None)
+
+        caller.call(
+            messages.framed[place % len(messages.framed)], time.perf_counter(), tally.latencies_ms, done
+        )
+
+    for first in range(in_flight):
+        client(first)
+    await over
     return tally
 
 
-async def open_loop(calls: Sequence[Any], messages: Messages, seconds: float, rate: float) -> Tally:
+async def open_loop(callers: Sequence[Caller], messages: Messages, seconds: float, rate: float) -> Tally:
     """Send calls at random moments, so many a second; each is timed from when it was due."""
     tally = Tally()
     rng = random.Random(0)
-    running = set()
     due = started = time.perf_counter()
-    place = 0
+    place = answered = 0
+    over = asyncio.Event()
+
+    def done(failure: str) -> None:
+        nonlocal answered
+        answered += 1
+        if failure:
+            tally.errors[failure] += 1
+        over.set()
+
     while due < started + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        request = messages.requests[place % len(messages.requests)]
-        task = asyncio.create_task(_send(calls[place % len(calls)], request, due, tally))
-        running.add(task)
-        task.add_done_callback(running.discard)
+        message = messages.framed[place % len(messages.framed)]
+        callers[place % len(callers)].call(message, due, tally.latencies_ms, done)
         due += rng.expovariate(rate)
         place += 1
-    await asyncio.gather(*running)
+    while answered < place:
+        over.clear()
+        await over.wait()
     return tally
-
-
-async def _send(call: Any, request: bytes, since: float, tally: Tally) -> None:
-    try:
-        await call(request, timeout=_TIMEOUT_S)
-    except grpc.aio.AioRpcError as error:
-        tally.errors[error.code().name] += 1
-    else:
-        tally.latencies_ms.append((time.perf_counter() - since) * 1000)
 
 
 class Generator:
@@ -138,7 +163,7 @@ class Generator:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._channels = [grpc.aio.insecure_channel(target, options=_OPTIONS) for _ in range(_CONNECTIONS)]
+        self._connections: list[Connection] = []
         self._messages: dict[str, Messages] = {}
 
     async def carry_out(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -154,19 +179,20 @@ class Generator:
             return await asyncio.to_thread(upsert, self._target, order["collection"], order["items"])
         raise ValueError(f"there is no order {order['do']!r}")
 
-    def _calls(self, messages: Messages) -> list[Any]:
-        # Without a serialiser, bytes go in and out as they are.
-        return [channel.unary_unary(messages.method) for channel in self._channels]
+    async def _callers(self, method: str) -> list[Caller]:
+        if not self._connections:
+            self._connections = [await connect(self._target) for _ in range(_CONNECTIONS)]
+        return [Caller(made, method, self._target, int(_TIMEOUT_S)) for made in self._connections]
 
     async def _load(self, order: dict[str, Any]) -> dict[str, Any]:
         messages = self._messages[order["name"]]
-        calls = self._calls(messages)
+        callers = await self._callers(messages.method)
         seconds, rate = float(order["seconds"]), float(order.get("rate", 0))
         cpu, started = _cpu_s(), time.perf_counter()
         if rate > 0:
-            tally = await open_loop(calls, messages, seconds, rate)
+            tally = await open_loop(callers, messages, seconds, rate)
         else:
-            tally = await closed_loop(calls, messages, seconds, int(order.get("in_flight", 1)))
+            tally = await closed_loop(callers, messages, seconds, int(order.get("in_flight", 1)))
         return {
             "seconds": time.perf_counter() - started,
             "cpu_s": _cpu_s() - cpu,
@@ -176,17 +202,17 @@ class Generator:
         }
 
     async def _ids(self, messages: Messages) -> list[list[str]]:
-        call = self._calls(messages)[0]
         found: list[list[str]] = []
-        for request in messages.requests:
-            answer = await call(request, timeout=_TIMEOUT_S)
-            found += _found_ids(messages, answer)
+        async with grpc.aio.insecure_channel(self._target, options=_OPTIONS) as channel:
+            call: Any = channel.unary_unary(messages.method)  # bytes go in and out as they are
+            for request in messages.requests:
+                found += _found_ids(messages, await call(request, timeout=_TIMEOUT_S))
         return found
 
     async def close(self) -> None:
         """Close the connections."""
-        for channel in self._channels:
-            await channel.close()
+        for connection in self._connections:
+            connection.close()
 
 
 def _found_ids(messages: Messages, answer: bytes) -> list[list[str]]:
@@ -232,7 +258,7 @@ async def _serve_orders(target: str) -> None:
 
 def main() -> None:
     """Carry out the orders on standard input until it ends."""
-    asyncio.run(_serve_orders(sys.argv[1]))
+    event_loop_runner()(_serve_orders(sys.argv[1]))
 
 
 if __name__ == "__main__":
