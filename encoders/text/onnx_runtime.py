@@ -32,6 +32,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        # Threads that wait by spinning take the cores from searches: docs/decisions/051-threads.md.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _WARNINGS_AND_WORSE
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

@@ -76,6 +76,27 @@ def index_command(
     _show(result, as_json)
 
 
+@bench_group.command("texts", epilog=examples("twinspire --workspace demo-workspace bench texts demo"))
+@click.argument("collection", default="demo")
+@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="Of each spell.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=3, show_default=True, help="Of paired measurements."
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Of the server.")
+@json_option
+@pass_session
+def texts_command(
+    session: Session, collection: str, seconds: float, rounds: int, workers: int, as_json: bool
+) -> None:
+    """Load a server that has a heavy text encoder, beside the bare encoder; vectors must not wait for it."""
+    from evaluation.bench.heavy import HeavyBenchOptions, bench_heavy
+
+    options = HeavyBenchOptions(seconds=seconds, rounds=rounds, workers=workers)
+    with StepDisplay() as on_step:
+        result = bench_heavy(session.root, collection, options, on_step)
+    _show(result, as_json)
+
+
 @bench_group.command("train", epilog=examples("twinspire --workspace demo-workspace bench train demo"))
 @click.argument("collection", default="demo")
 @json_option
