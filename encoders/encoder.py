@@ -80,3 +80,17 @@ class LayeredEncoder(MediaEncoder, Protocol):
     def fuse(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Turn features, shape (n, layers, width), into unit rows, shape (n, dims)."""
         ...
+
+
+@runtime_checkable
+class DerivedEncoder(Encoder, Protocol):
+    """An encoder whose vectors of items can be made from those of another one, where these are stored."""
+
+    @property
+    def bases(self) -> Mapping[Modality, str]:
+        """By modality, the fingerprint of the encoder whose vectors of items it starts from."""
+        ...
+
+    def derive(self, modality: Modality, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Make its vectors, shape (n, dims), from those of the base, shape (n, width)."""
+        ...

@@ -19,6 +19,7 @@ LOADERS: Mapping[str, str] = {
     "xclip": "encoders.video.xclip",
     "clap": "encoders.audio.clap",
     "layer_fusion": "encoders.layer_fusion.encoder",
+    "projection": "encoders.projection.encoder",
 }
 
 

@@ -1,44 +1,20 @@
 """`twinspire train`: encoders of one's own."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from twinspire.commands.train_finetune_audio import finetune_audio_command
 from twinspire.commands.train_layer_fusion import layer_fusion_command
+from twinspire.commands.train_projection import projection_command
+from twinspire.commands.train_text import text_command
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingOption:
-    """A field of `TwoTowerConfig` on the command line.
-
-    Options are left out unless given, so that the defaults stay in one place; a test holds the ones that
-    the help tells to those of the config.
-    """
-
-    field: str
-    kind: Any
-    default: str  # as the help shows it
-    help: str
-    flags: str = ""  # other than --field
-
-    def decorator(self) -> Callable[[Any], Any]:
-        """Make the click option."""
-        flags = self.flags or "--" + self.field.replace("_", "-")
-        return click.option(
-            flags, self.field, type=self.kind, default=None, help=f"{self.help}  [default: {self.default}]"
-        )
-
-
-def _choice(*names: str) -> click.Choice[str]:
-    return click.Choice(names)
-
+from twinspire.training_option import TrainingOption, choice, with_options
 
 OPTIONS: Sequence[TrainingOption] = (
-    TrainingOption("tower", _choice("mlp", "rnn", "gru"), "mlp", "What reads the words."),
+    TrainingOption("tower", choice("mlp", "rnn", "gru"), "mlp", "What reads the words."),
     TrainingOption(
         "init",
         str,
@@ -73,7 +49,7 @@ OPTIONS: Sequence[TrainingOption] = (
         "--skip-missing/--refuse-missing",
     ),
     TrainingOption(
-        "loss", _choice("contrastive", "margin_contrastive", "triplet"), "contrastive", "The loss."
+        "loss", choice("contrastive", "margin_contrastive", "triplet"), "contrastive", "The loss."
     ),
     TrainingOption("temperature", float, "0.05", "Of the contrastive loss."),
     TrainingOption(
@@ -84,9 +60,9 @@ OPTIONS: Sequence[TrainingOption] = (
         "--learn-temperature/--fixed-temperature",
     ),
     TrainingOption("margin", float, "0.2", "Of margin_contrastive and triplet."),
-    TrainingOption("optimizer", _choice("adamw", "adam", "sgd"), "adamw", "The optimiser."),
+    TrainingOption("optimizer", choice("adamw", "adam", "sgd"), "adamw", "The optimiser."),
     TrainingOption(
-        "scheduler", _choice("cosine", "step", "plateau", "none"), "cosine", "Of the learning rate."
+        "scheduler", choice("cosine", "step", "plateau", "none"), "cosine", "Of the learning rate."
     ),
     TrainingOption("weight_decay", float, "0.0", "Weight decay."),
     TrainingOption("grad_clip", float, "1.0", "Longest gradient; 0 = any."),
@@ -95,13 +71,6 @@ OPTIONS: Sequence[TrainingOption] = (
     ),
     TrainingOption("seed", int, "0", "Of everything that is drawn."),
 )
-
-
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add every field of the config as an option."""
-    for option in reversed(OPTIONS):
-        command = option.decorator()(command)
-    return command
 
 
 @click.group("train", epilog=examples("twinspire train two-tower demo --name tower --init static"))
@@ -123,7 +92,7 @@ def train_group() -> None:
 @click.option(
     "--sweep", type=click.IntRange(1), metavar="TRIALS", help="Search for the best settings (Optuna)."
 )
-@training_options
+@with_options(OPTIONS)
 @json_option
 @pass_session
 def two_tower_command(session: Session, /, collection: str, name: str, **options: Any) -> None:
@@ -140,3 +109,6 @@ def two_tower_command(session: Session, /, collection: str, name: str, **options
 
 
 train_group.add_command(layer_fusion_command)
+train_group.add_command(projection_command)
+train_group.add_command(text_command)
+train_group.add_command(finetune_audio_command)

@@ -1,0 +1,88 @@
+"""What may differ between two trainings of a projection."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+from encoders.training.optimisation import LoopConfig
+from retrieval.errors import InvalidInput
+
+StartKind: TypeAlias = Literal["closed_form", "random"]
+
+WATCHED = "MRR"  # the mean of both directions: smoother than a recall
+_LOWEST: Mapping[str, float] = {
+    "dims": 1,
+    "hidden": 0,
+    "noise": 0,
+    "epochs": 1,
+    "batch_size": 2,
+    "patience": 0,
+    "weight_decay": 0,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionConfig:
+    """How to train a projection. The defaults are what was best on validation pairs of the emoji."""
+
+    dims: int = 200  # of the common space; at most as wide as the narrower backbone
+    start: StartKind = "closed_form"  # canonical correlations; or random
+    hidden: int = 0  # width of a hidden layer beside the linear one; 0 = none
+    dropout: float = 0.3  # of the hidden layer, and of what the media backbone gives
+    noise: float = 0.0  # length of what is added to both inputs while training
+    regularisation: float = 0.0  # of the closed form that training starts from; 0 = by the validation pairs
+
+    temperature: float = 0.07  # at the start; it is learned
+    epochs: int = 40
+    learning_rate: float = 3e-4
+    weight_decay: float = 0.0
+    batch_size: int = 256
+    patience: int = 10
+
+    test: float = 0.2  # the share of the pairs that is held out
+    validation: float = 0.1  # the share that tells when to stop, and is then learned from too
+    split_seed: int = 0  # of which pairs are held out
+    seed: int = 0  # of all else that is drawn
+
+    def __post_init__(self) -> None:
+        """Check every field.
+
+        Raises:
+            InvalidInput: naming the first one that is out of range.
+        """
+        for name, lowest in _LOWEST.items():
+            got = getattr(self, name)
+            if not lowest <= got < math.inf:
+                raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
+        if not 0 <= self.regularisation < math.inf:
+            raise InvalidInput(
+                f"regularisation: expected at least 0, got {self.regularisation}", field="regularisation"
+            )
+        if self.start not in get_args(StartKind):
+            raise InvalidInput(f"start: expected closed_form or random, got {self.start!r}", field="start")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInput(f"dropout: expected 0 to below 1, got {self.dropout}", field="dropout")
+        for name in ("test", "validation"):
+            if not 0 < getattr(self, name) <= 0.5:
+                raise InvalidInput(
+                    f"{name}: expected more than 0 to 0.5, got {getattr(self, name)}", field=name
+                )
+
+    def record(self) -> dict[str, Any]:
+        """Return every field, for the card and the run."""
+        return asdict(self)
+
+    def stage(self, name: str) -> LoopConfig:
+        """Return how a stage runs."""
+        return LoopConfig(
+            stage=name,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            watched=WATCHED,
+        )
