@@ -102,8 +102,8 @@ def _closeness(probing: Mapping[str, Any]) -> str:
     return (
         "<section><h2>What a search by aspect finds</h2>"
         '<p class="note">How alike in the aspect the ten nearest of other groups are, by readouts that had '
-        "not seen the group: 0 as any ten, 1 not to be told apart. Beside it the encoder's own vectors, and what "
-        "was measured, which no reading can exceed.</p>"
+        "not seen the group: 0 as any ten, 1 not to be told apart. Beside it the encoder's own vectors, and "
+        "what was measured, which no reading can exceed.</p>"
         '<div class="scroll"><table class="figures"><thead><tr><th>aspect</th><th>by aspect</th>'
         f"<th>by vectors</th><th>by what was measured</th></tr></thead><tbody>{body}</tbody></table></div>"
         "</section>"

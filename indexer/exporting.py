@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from encoders.aspects import KIND, model_name
 from encoders.card import read_card
 from indexer.bundle import BundledCollection, BundleManifest, sha256
 from indexer.probing import make_probe
@@ -202,6 +203,7 @@ class _Export:
         needed = {each.manifest.fingerprint for each in versions}
         for model in list_models(taken):
             wanted = self.collection is None or model.fingerprint in needed
+            wanted = wanted or (model.kind == KIND and model.name == model_name(self.collection or ""))
             if wanted and self._take_model(model, needed=model.fingerprint in needed):
                 self.models[model.reference] = model.fingerprint
                 continue
