@@ -52,7 +52,7 @@ def checked_stream(container: InputContainer, limits: MediaLimits) -> AudioStrea
     """
     stream = audio_stream(container)
     if stream is None:
-        raise MediaUnreadable("audio: expected a stream of sound, got a file without one")
+        raise MediaUnreadable("audio: expected a stream of sound, got a file without one that can be decoded")
     check_header(stream.channels, stream.rate or 0, limits)
     return stream
 

@@ -32,20 +32,24 @@ def open_container(source: MediaSource) -> InputContainer:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """Return the first stream that moves: a cover picture is none."""
+    """Return the first stream that moves and can be decoded: a cover picture is none."""
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            stream.codec_context.thread_count = 1  # as many processes as shall work at a time decode already
+        if not stream.disposition & Disposition.attached_pic and _prepare(stream):
             return stream
     return None
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """Return the first stream of sound."""
-    for stream in container.streams.audio:
-        stream.codec_context.thread_count = 1
-        return stream
-    return None
+    """Return the first stream of sound that can be decoded."""
+    return next((stream for stream in container.streams.audio if _prepare(stream)), None)
+
+
+def _prepare(stream: VideoStream | AudioStream) -> bool:
+    """Let a stream be decoded in this thread; tell whether anything here decodes it."""
+    if stream.codec_context is None:
+        return False
+    stream.codec_context.thread_count = 1  # as many processes as shall work at a time decode already
+    return True
 
 
 def check_frame_size(width: int, height: int, limits: MediaLimits) -> None:

@@ -114,7 +114,9 @@ def checked_stream(container: InputContainer, limits: MediaLimits) -> VideoStrea
     """
     stream = video_stream(container)
     if stream is None:
-        raise MediaUnreadable("video: expected a stream of pictures, got a file without one")
+        raise MediaUnreadable(
+            "video: expected a stream of pictures, got a file without one that can be decoded"
+        )
     check_frame_size(stream.width, stream.height, limits)
     return stream
 
