@@ -92,6 +92,49 @@ def run_layer_fusion(
         say(f"Next: twinspire index {collection} --encoder {name}")
 
 
+def run_finetuning(
+    session: Session,
+    collection: str,
+    name: str,
+    *,
+    backbone: str,
+    labels: str,
+    pairs: Path | None,
+    group_by: str,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Fine-tune an audio model, and print how it does on held-out groups, before and after."""
+    from encoders.training.audio_finetuning import FinetuningConfig, finetune_audio
+    from encoders.training.belonging import Belonging
+    from retrieval.registry import find_model
+
+    session.on_interrupt = "Run the same command again: it goes on from its last checkpoint."
+    config = FinetuningConfig(**{key: value for key, value in given.items() if value is not None})
+    belonging = Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
+    workspace = session.workspace()
+    folder = find_model(workspace, backbone).folder
+    with ProgressDisplay() as progress:
+        card = finetune_audio(
+            workspace,
+            collection,
+            config,
+            belonging,
+            name=name,
+            backbone_folder=folder,
+            on_progress=TrainingDisplay(progress),
+        )
+    if as_json:
+        print_json({"model": f"{card.name}@{card.version}", "metrics": dict(card.metrics)})
+        return
+    rows = [
+        [when, *(f"{card.metrics[f'{split}.{metric}']:.3f}" for metric in METRICS)]
+        for when, split in (("before", "zero_shot"), ("after", "test"))
+    ]
+    out().print(table(f"{card.name}@{card.version}: on held-out groups", ("", *METRICS), rows, right=METRICS))
+    say(f"Next: twinspire train layer-fusion {collection} --backbone {name} ...")
+
+
 def read_pairs(file: Path) -> list[tuple[str, str]]:
     """Read a CSV file of pairs of item ids, in its first two columns; a heading `a,b` is left out.
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from encoders.training.sweep import Trial
 
 MINED_NEIGHBOURS = 30
-SHOWN_METRICS = ("MRR@10", "Recall@10")
+SHOWN_METRICS = ("MRR@10", "Recall@10", "MRR", "P@1")
 
 STAGES = {
     "read": "reading texts and questions",
