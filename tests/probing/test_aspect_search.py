@@ -6,7 +6,9 @@ import pytest
 
 from encoders import loading
 from encoders.aspects import NotProbed
+from indexer.exporting import export_bundle
 from indexer.indexing import index_collection
+from indexer.restoring import import_bundle
 from protos.twinspire.v1 import content_pb2, search_pb2
 from retrieval.content import Modality
 from retrieval.errors import CorruptArtifact, MediaUnreadable
@@ -251,3 +253,12 @@ def test_a_damaged_reader_is_refused(own: Workspace) -> None:
 
     with pytest.raises(CorruptArtifact):
         nearest(own)
+
+
+def test_a_bundle_of_the_collection_holds_what_reads_its_aspects(own: Workspace, tmp_path: Path) -> None:
+    report = export_bundle(own, tmp_path / "bundle", collection=COLLECTION)
+
+    assert f"{COLLECTION}-aspects@1" in report.models
+    import_bundle(tmp_path / "bundle", tmp_path / "restored")
+    with Workspace(tmp_path / "restored") as restored:
+        assert nearest(restored) == nearest(own)
