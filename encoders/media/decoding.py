@@ -57,7 +57,7 @@ class Decoder:
             limits: caps on files and processes.
         """
         self.limits = limits if timeout_s is None else replace(limits, timeout_s=timeout_s)
-        self.max_children = max_children or min(MAX_CHILDREN, len(os.sched_getaffinity(0)))
+        self.max_children = max_children or min(MAX_CHILDREN, _processors())
         self._threads = ThreadPoolExecutor(self.max_children, "decode")
         self._idle: list[ChildProcess] = []
         self._all: set[ChildProcess] = set()
@@ -212,6 +212,10 @@ class Decoder:
         child.end()
         with self._lock:
             self._all.discard(child)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _frames_shape(spec: VideoSpec) -> tuple[int, ...]:

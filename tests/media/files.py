@@ -151,3 +151,24 @@ def video(
         if heard is not None:
             _write_tone(container, heard, seconds, RATE)
     return file.getvalue()
+
+
+def turned_video(quarters: int) -> bytes:
+    """Write a video whose left half is black, and whose header says to turn it clockwise."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        pixels[:, 32:] = 255
+        for _ in range(5):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    matrix = [(1, 0, 0, 1), (0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)][quarters]
+    a, b, c, d = (part << 16 for part in matrix)
+    body = bytearray(file.getvalue())
+    place = body.index(b"tkhd") + 44  # of the matrix in the track's header
+    body[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    return bytes(body)

@@ -8,7 +8,7 @@ from encoders.media.decoding import Decoder
 from encoders.media.specs import ImageSpec, VideoSpec
 from retrieval.errors import MediaUnreadable
 from tests.encoders.media.decoded import IMAGE, VIDEO, decode, refusal
-from tests.media.files import sound, video
+from tests.media.files import sound, turned_video, video
 
 FORMATS: dict[str, Callable[[], bytes]] = {
     "MP4": lambda: video("mp4"),
@@ -72,6 +72,23 @@ def test_facts_tell_size_length_and_sound(decoder: Decoder) -> None:
     assert (facts.modality, facts.mime_type, facts.frames) == ("video", "video/mp4", 100)
     assert (facts.width, facts.height, facts.duration_s) == (64, 48, 4.0)
     assert (facts.channels, facts.sample_rate) == (1, 16_000)
+
+
+@pytest.mark.parametrize(("quarters", "black"), list(enumerate(["left", "top", "right", "bottom"])))
+def test_a_turned_video_is_shown_upright(decoder: Decoder, quarters: int, black: str) -> None:
+    file = turned_video(quarters)
+
+    pixels = decode(decoder, file, VideoSpec(frames=1, image=ImageSpec(height=8, width=8, fit="squash")))[0]
+    facts = decoder.facts(file)
+
+    means = {
+        "left": pixels[:, :3].mean(),
+        "right": pixels[:, 5:].mean(),
+        "top": pixels[:3].mean(),
+        "bottom": pixels[5:].mean(),
+    }
+    assert min(means, key=lambda side: means[side]) == black
+    assert (facts.width, facts.height) == ((64, 48) if quarters % 2 == 0 else (48, 64))
 
 
 def test_a_thumbnail_is_of_the_middle(decoder: Decoder) -> None:
