@@ -37,8 +37,8 @@ class FolderReport:
     duplicates: int = 0  # files whose id another file has: the last one won
     decoded: int = 0  # files that had to be looked at in a decoding process
     changed: bool = False  # whether anything in the collection is now different
-    modalities: Counter[str] = field(default_factory=Counter)  # items by modality
-    skipped: Counter[str] = field(default_factory=Counter)  # files that were not to be imported, by why
+    modalities: dict[str, int] = field(default_factory=dict)  # items by modality
+    skipped: dict[str, int] = field(default_factory=dict)  # files that were not to be imported, by why
     rows_without_file: int = 0  # of the metadata
     bad_rows: int = 0
     examples: list[tuple[str, str]] = field(default_factory=list)  # the first bad files and rows, and why
@@ -86,7 +86,7 @@ def import_folder(
         raise UnreadableSource(f"{folder.name}: the folder holds no media files and no texts")
     root = _root(ws, folder, root_name)
     create_collection(ws, collection)
-    report = FolderReport(root=root, files=len(listing.files), skipped=listing.skipped)
+    report = FolderReport(root=root, files=len(listing.files), skipped=dict(listing.skipped))
     wanted = _wanted(listing.files, root, told, report)
     job = _FolderJob(ws, collection, report, chunking, ws.root if thumbnails else None)
     if decoder is not None:
@@ -189,7 +189,8 @@ class _FolderJob:
         report.unchanged += done.unchanged
         report.rejected += len(bad)
         report.decoded += sum(reading.decoded for reading in batch)
-        report.modalities.update(item.modality.value for item in items)
+        seen = Counter(item.modality.value for item in items)
+        report.modalities = dict(Counter(report.modalities) + seen)
         for reading, error in bad[: max(0, SHOWN_REJECTS - len(report.examples))]:
             report.examples.append((_readable(reading.file.relative), str(error)))
 
