@@ -19,6 +19,7 @@ LOADERS: Mapping[str, str] = {
     "xclip": "encoders.video.xclip",
     "clap": "encoders.audio.clap",
     "layer_fusion": "encoders.layer_fusion.encoder",
+    "stored_features": "encoders.stored_features",
     "projection": "encoders.projection.encoder",
 }
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from twinspire.commands.importing_features import features_command
 from twinspire.commands.importing_folder import folder_command
 from twinspire.console import examples, json_option, pass_session, print_json, say
 from twinspire.progress import ProgressDisplay
@@ -164,6 +165,7 @@ def _make(source: SourceCommand) -> click.Command:
 for _source in SOURCES:
     import_group.add_command(_make(_source))
 import_group.add_command(folder_command)
+import_group.add_command(features_command)
 
 
 def run_import(
