@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,9 +14,10 @@ import numpy as np
 from encoders.card import EncoderCard, read_card
 from encoders.encoder import Encoder
 from encoders.loading import load_encoder
-from indexer.encoding import encode_pending
+from indexer.encoding import HERE, encode_pending
 from indexer.fusing import Words, fuse, words_ahead
 from indexer.progress import OnProgress, Progress, ignore_progress
+from indexer.runners import Runner
 from indexer.sampling import queries_digest, sample_queries, validation_queries
 from indexer.threads import ahead
 from indexer.versions import find_equal, prune
@@ -73,6 +74,7 @@ class _Build:
     recall_target: float
     tell: OnProgress
     seen_live: str  # the live version when the job began; "" = none
+    make_runner: Callable[[Path], Runner]
     set_aside: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -109,6 +111,7 @@ def index_collection(
     windows_s: float | None = None,
     promote: bool = True,
     keep: int = KEPT_VERSIONS,
+    make_runner: Callable[[Path], Runner] = lambda folder: HERE,
     on_progress: OnProgress = ignore_progress,
 ) -> IndexReport:
     """Bring a collection's index up to date with its items and an encoder.
@@ -128,6 +131,7 @@ def index_collection(
             the windows away, None leaves them as they are.
         promote: make the version live; else it is only published.
         keep: this many of the newest versions stay.
+        make_runner: given the encoder's folder, makes what runs it.
         on_progress: told of the stages "check", "split", "extract", "encode", "build", "fuse", "publish".
 
     Raises:
@@ -151,6 +155,7 @@ def index_collection(
         recall_target=recall_target,
         tell=on_progress,
         seen_live=live_version(ws, collection) or "",
+        make_runner=make_runner,
     )
     build.parameters(0)  # a wrong one is refused before any work
     if backend == "redis":  # what servers without a database wrote belongs to it
@@ -249,7 +254,14 @@ def _encode(build: _Build) -> tuple[Encoder, int, int]:
         # What comes later is searched beside the index: were it in the index, a slower one with a lower key
         # that has no vector yet would be neither here nor there.
         up_to_key = sequence(ws, collection)
-        encoded = encode_pending(ws, collection, encoder, up_to_key=up_to_key, on_progress=build.tell)
+        encoded = encode_pending(
+            ws,
+            collection,
+            encoder,
+            up_to_key=up_to_key,
+            on_progress=build.tell,
+            runner=build.make_runner(build.model.folder),
+        )
     build.add_seconds("encoder", encoded.encoder_s)
     build.set_aside = encoded.set_aside
     return encoder, up_to_key, encoded.segments

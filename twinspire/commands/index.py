@@ -1,6 +1,7 @@
 """`twinspire index`: encode what is new, build, measure, publish, promote."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,11 @@ from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from indexer.indexing import IndexReport
+    from indexer.runners import Runner
 
 OVERRIDES = ("kind", "storage", "m", "ef_construction", "nlist", "effort", "partitions")
 
@@ -27,7 +32,9 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.command(
     "index",
     epilog=examples(
-        "twinspire index demo --encoder tower", "twinspire index music --encoder mert --windows 5s"
+        "twinspire index demo --encoder tower",
+        "twinspire index music --encoder mert --windows 5s",
+        "twinspire index music --encoder mert --runner ray",
     ),
 )
 @click.argument("collection")
@@ -60,6 +67,19 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
 @click.option("--nlist", type=int, help="IVF: number of lists.")
 @click.option("--partitions", type=int, help="Redis: parts, for the nodes of a cluster; fixed at first.")
 @click.option("--effort", type=int, help="How hard a search looks.  [default: measured]")
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the encoder runs: in this process, or in Ray's workers.",
+)
+@click.option("--workers", type=click.IntRange(0), default=0, help="Ray: processes.  [default: one per CPU]")
+@click.option(
+    "--ray-address",
+    default="",
+    help="Ray: of a cluster, as RAY_ADDRESS says too.  [default: one of this machine alone]",
+)
 @device_option
 @json_option
 @pass_session
@@ -72,6 +92,9 @@ def index_command(
     no_promote: bool,
     recall_target: float,
     windows: float | None,
+    runner: str,
+    workers: int,
+    ray_address: str,
     as_json: bool,
     **parameters: Any,
 ) -> None:
@@ -90,9 +113,21 @@ def index_command(
             recall_target=recall_target,
             windows_s=windows,
             promote=not no_promote,
+            make_runner=runner_maker(runner, workers, ray_address),
             on_progress=progress,
         )
     show_index(report, as_json=as_json)
+
+
+def runner_maker(runner: str, workers: int, address: str) -> "Callable[[Path], Runner]":
+    """Return what makes the runner for an encoder's folder."""
+    if runner == "local":
+        from indexer.encoding import HERE
+
+        return lambda folder: HERE
+    from indexer.ray_runner import RayRunner
+
+    return partial(RayRunner, workers=workers, address=address)
 
 
 def show_index(report: "IndexReport", *, as_json: bool) -> None:
