@@ -11,7 +11,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 Done: TypeAlias = Callable[[str], None]  # is given the name of a failure, "" for none
 
@@ -79,12 +79,11 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Greet the server."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         settings = ((_TABLE_SIZE, 0), (_PUSH, 0), (_INITIAL_WINDOW, _LARGEST_WINDOW))
         body = b"".join(_SETTING.pack(*setting) for setting in settings)
         opened = _NUMBER.pack(_LARGEST_WINDOW - _DEFAULT_WINDOW)
-        transport.write(_PREFACE + frame(_SETTINGS, 0, 0, body) + frame(_WINDOW, 0, 0, opened))
+        self._transport.write(_PREFACE + frame(_SETTINGS, 0, 0, body) + frame(_WINDOW, 0, 0, opened))
 
     def connection_lost(self, error: Exception | None) -> None:
         """Fail what is under way."""

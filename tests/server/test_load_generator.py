@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from protos.twinspire.v1 import content_pb2, search_pb2
+from server.threads import event_loop_runner
 from tests.server.running import Running
 from tests.server.workspaces import COLLECTION, direction
 from twinspire.bench_http2 import LOST, Caller, connect, framed
@@ -28,6 +29,10 @@ def call(running: Running, method: str, requests: list[bytes]) -> tuple[list[str
     latencies: list[float] = []
 
     async def go() -> None:
+        async with asyncio.timeout(20):
+            await calls()
+
+    async def calls() -> None:
         target = f"127.0.0.1:{running.server.port}"
         connection = await connect(target)
         caller = Caller(connection, method, target, 20)
@@ -37,7 +42,7 @@ def call(running: Running, method: str, requests: list[bytes]) -> tuple[list[str
             await asyncio.sleep(0.005)
         connection.close()
 
-    asyncio.run(asyncio.wait_for(go(), 20))
+    event_loop_runner()(go())
     return failures, latencies
 
 
