@@ -183,6 +183,7 @@ class _FolderJob:
             clear_file_letters(self._ws, self._collection, [item.uri for item in items])
             letters = [DeadLetter(reading.uri, error.reason, str(error)) for reading, error in bad]
             put_dead_letters(self._ws, self._collection, letters)
+            failpoint("import-batch-not-committed")
         failpoint("import-batch-committed")
         report.inserted += done.inserted
         report.replaced += done.replaced
