@@ -1,6 +1,8 @@
 """Encoding within the memory that there is: a batch that does not fit is halved."""
 
+import ctypes
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -14,6 +16,9 @@ Encode: TypeAlias = Callable[[Sequence[Content]], NDArray[np.float32]]
 Input = TypeVar("Input")
 
 RETRY_AFTER_S = 1.0
+# glibc's names for what is told by `mallopt`, and what it is told.
+M_TRIM_THRESHOLD, TRIM_BYTES = -1, 256 << 20
+M_MMAP_THRESHOLD, MMAP_BYTES = -3, 64 << 20
 GPU_FACTOR = 16  # how many times more a GPU takes together before it is no faster
 MEMORY_SHARE = 0.25  # of what is free may be taken by one batch: others compute too, and estimates err
 
@@ -90,10 +95,28 @@ def in_batches(
     """
     from encoders.device import device, free_memory
 
-    most *= GPU_FACTOR if device().type == "cuda" else 1
+    if device().type == "cuda":
+        most *= GPU_FACTOR
+    else:
+        keep_freed_memory()
     size = max(1, min(most, int(free_memory() * MEMORY_SHARE) // max(1, bytes_each)))
     parts = [halved(compute, inputs[start : start + size]) for start in range(0, len(inputs), size)]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep memory that torch gives back after each layer, for the next one.
+
+    Else it returns it to the system, which clears every page of the next layer's anew: MobileNetV2 encodes
+    80 instead of 260 pictures a second.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return  # another C library, with habits of its own
+    mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
+    mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from encoders.image.mobilenet import MobileNetV2
 
 KIND = "image_backbone"
-MOST_PICTURES = 16  # together; more are not faster
+MOST_PICTURES = 8  # together; more are not faster
 
 
 class ImageBackbone:
@@ -71,13 +71,14 @@ class ImageBackbone:
             return np.asarray(self._model(self._normalised(pictures)).cpu().numpy())
 
 
-def describe(folder: Path, *, precision: str = "auto") -> Description:
+def describe(folder: Path, *, precision: str = "float32") -> Description:
     """Describe torchvision's MobileNetV2, as `Family` says.
 
     Args:
         folder: holds config.json (`{"model_type": "torchvision_mobilenet_v2"}`), preprocessor_config.json and
             torchvision's weights as model.safetensors or pytorch_model.bin.
-        precision: `auto` (bfloat16 where the device computes in it) or `float32`.
+        precision: `float32`, or `auto` (bfloat16 where the device computes in it: faster, but one of twenty
+            neighbours is another).
     """
     require("torch", "hf", f"the model in {folder.name!r}")
     from encoders.image.mobilenet import WIDTH, fold
