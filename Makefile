@@ -7,10 +7,11 @@ READY := $(VENV)/.ready
 # Tests of one file share their fixtures, so they stay in one process.
 PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: help demo test check lint soak bench proto format clean
+.PHONY: help demo demo-media test check lint soak bench proto format clean
 
 help:
 	@echo "make demo    the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
+	@echo "make demo-media  the tour of pictures and music"
 	@echo "make test    every check and every test"
 	@echo "make check   the checks and the quick tests: what to run before a commit"
 	@echo "make bench   measures the demo: a server under load, beside the bare index"
@@ -24,6 +25,9 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	@$(BIN)/twinspire demo
+
+demo-media: $(READY)
+	@$(BIN)/twinspire demo-media
 
 test: lint
 	$(PYTEST) -m "not gpu"

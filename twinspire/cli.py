@@ -37,6 +37,7 @@ COMMANDS = {
     "roots": "twinspire.commands.roots:roots_group",
     "doctor": "twinspire.commands.doctor:doctor_command",
     "demo": "twinspire.commands.demo:demo_command",
+    "demo-media": "twinspire.commands.demo_media:demo_media_command",
 }
 
 

@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from retrieval.local_redis import LocalRedis
 from retrieval.redis_address import URL_VARIABLE, redis_is_given
 from twinspire.child_server import child_server
@@ -19,7 +17,7 @@ from twinspire.evaluations import show_evaluation
 from twinspire.hits import result_json, show_result
 from twinspire.judged import load_judged
 from twinspire.progress import ProgressDisplay, StepDisplay
-from twinspire.session import Session
+from twinspire.tour import Tour
 from twinspire.training import TrainingDisplay, card_lines
 
 if TYPE_CHECKING:
@@ -31,53 +29,34 @@ MODEL = "demo-tower"
 QUESTIONS_ASKED = 4
 HITS_SHOWN = 5
 SEED = 7  # which questions are asked
-STEPS = 6
 EVALUATION_FILE = "demo-evaluation.json"
 
 
 @dataclass(slots=True)
-class Demo:
-    """One run of the tour.
+class Demo(Tour):
+    """One run of the tour of texts, over an index in faiss or redis."""
 
-    Attributes:
-        console: where results go.
-        narration: where the steps are told.
-        backend: of the index: faiss or redis.
-    """
-
-    session: Session
-    console: Console
-    narration: Console
     backend: str = "faiss"
     answers: list[dict[str, Any]] = field(default_factory=list)
     evaluation: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.steps = 6
 
     def run(self) -> None:
         """Do all of it; what an earlier run left is used again."""
-        with self._step("fetch", "Fetching the corpus: Wikipedia passages, and questions about them"):
+        with self.step("fetch", "Fetching the corpus: Wikipedia passages, and questions about them"):
             source = self._fetch()
-        with self._step("import", "Importing it into the workspace"):
+        with self.step("import", "Importing it into the workspace"):
             self._import(source)
-        with self._step("train", "Training a two-tower encoder on its questions"):
+        with self.step("train", "Training a two-tower encoder on its questions"):
             model = self._train()
-        with self._step("index", "Encoding every passage and building the index"):
+        with self.step("index", "Encoding every passage and building the index"):
             self._index(model)
-        with self._step("serve", "Starting the server, and asking it questions that it was not trained on"):
+        with self.step("serve", "Starting the server, and asking it questions that it was not trained on"):
             self._ask()
-        with self._step("evaluate", "Evaluating on all held-out questions, beside BM25"):
+        with self.step("evaluate", "Evaluating on all held-out questions, beside BM25"):
             self._evaluate()
-
-    @contextmanager
-    def _step(self, name: str, what: str) -> Iterator[None]:
-        self.narration.print(f"[bold]\\[{len(self.seconds) + 1}/{STEPS}] {what}[/]", soft_wrap=True)
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
-        self.narration.print(f"[dim]  {self.seconds[name]:.1f} s[/]\n")
-
-    def _tell(self, text: str) -> None:
-        self.narration.print(f"  {text}", markup=False, soft_wrap=True)
 
     def _fetch(self) -> Any:
         from indexer.demo_corpus import demo_corpus
@@ -97,7 +76,7 @@ class Demo:
                 import_source(workspace, COLLECTION, source, on_progress=progress)
         items = count(workspace, COLLECTION).items
         questions = len(load_judged(self.session, COLLECTION).queries)
-        self._tell(f"{items:,} passages, {questions:,} questions with judged passages")
+        self.tell(f"{items:,} passages, {questions:,} questions with judged passages")
 
     def _train(self) -> "ModelRow":
         from retrieval.errors import ModelNotFound
@@ -106,7 +85,7 @@ class Demo:
         workspace = self.session.workspace()
         try:
             model = find_model(workspace, MODEL)
-            self._tell(f"{model.reference} is there already")
+            self.tell(f"{model.reference} is there already")
         except ModelNotFound:
             self._train_anew(workspace)
             model = find_model(workspace, MODEL)
@@ -122,7 +101,7 @@ class Demo:
             display = TrainingDisplay(progress)
             card = train_two_tower(workspace, COLLECTION, config, name=MODEL, on_progress=display)
         for line in card_lines(card):
-            self._tell(line)
+            self.tell(line)
 
     def _index(self, model: "ModelRow") -> None:
         from indexer.indexing import index_collection
@@ -136,7 +115,7 @@ class Demo:
                 backend=self.backend,
                 on_progress=progress,
             )
-        self._tell(in_words(report))
+        self.tell(in_words(report))
 
     def _ask(self) -> None:
         judged = load_judged(self.session, COLLECTION)
@@ -145,7 +124,7 @@ class Demo:
         started = time.perf_counter()
         with child_server(self.session.root) as target, Client(target) as client:
             client.wait_until_ready()
-            self._tell(f"{target} is ready after {time.perf_counter() - started:.1f} s\n")
+            self.tell(f"{target} is ready after {time.perf_counter() - started:.1f} s\n")
             for query in asked:
                 result = client.search(COLLECTION, query.text, limit=HITS_SHOWN, hybrid=True)
                 relevant = judged.relevant(query.text)
@@ -160,7 +139,7 @@ class Demo:
         kept = self.session.root / EVALUATION_FILE
         stored = json.loads(kept.read_text()) if kept.exists() else {}
         if stored.get("index_version") == live_version(workspace, COLLECTION):
-            self._tell("as measured before, on this very index")
+            self.tell("as measured before, on this very index")
             self.evaluation = stored
         else:
             with StepDisplay() as on_step:
