@@ -6,9 +6,10 @@ the embeddings table is the manifest of what is done: a shard that was lost on t
 
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +25,7 @@ from indexer.runners import Batch, Made, Make, Work, decoding, maker
 from retrieval.dead_letters import DeadLetter
 from retrieval.device import chosen_device, use_device
 from retrieval.errors import EncoderFault, InternalError, TwinspireError
+from retrieval.failpoints import failpoint
 
 # Shards that a worker has: one that it encodes, and one on its way.
 SHARDS_EACH = 2
@@ -52,6 +54,7 @@ class _Shard:
 class _Worker:
     handle: Any
     has: list[Any] = field(default_factory=list)  # references to what it was asked
+    is_fresh: bool = True  # it was never asked anything
 
 
 class ShardEncoder:
@@ -74,6 +77,7 @@ class ShardEncoder:
         Returns:
             What was made; or the reason and the message of what is wrong altogether.
         """
+        failpoint("ray-shard")
         try:
             good, letters = self._decode(batch)
             made = made_row_by_row(self._make, good, self._fingerprint)
@@ -174,11 +178,12 @@ def _ray(address: str, workers: int) -> Iterator[None]:
             "object_store_memory": OBJECT_STORE_BYTES,
             "_node_ip_address": LOOPBACK,
         }
-    ray.init(**how, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # Ray tells there of workers that died; what is printed is for programs
+        ray.init(**how, log_to_driver=False, logging_level=logging.ERROR)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 class _Run:
@@ -216,19 +221,32 @@ class _Run:
                 yield made
 
     def _hand_out(self) -> None:
-        """Give every worker what it has room for. A shard that lost its worker gets one of its own."""
-        for worker in self._workers:
-            while len(worker.has) < SHARDS_EACH:
-                if any(self._shards[asked][0].losses for asked in worker.has):
-                    break
-                if self._again and worker.has:
-                    break
-                shard = self._again.popleft() if self._again else self._next()
+        """Give every worker what it has room for.
+
+        A shard that lost its worker gets a fresh one, and for itself, so that it alone is to blame if that
+        dies too.
+        """
+        for at, worker in enumerate(self._workers):
+            if self._again:
+                if not worker.has:
+                    if not worker.is_fresh:
+                        self._ray.kill(worker.handle)
+                        worker = self._workers[at] = self._start()
+                    self._give(worker, self._again.popleft())
+                continue
+            while len(worker.has) < SHARDS_EACH and not any(
+                self._shards[ref][0].losses for ref in worker.has
+            ):
+                shard = self._next()
                 if shard is None:
                     return
-                asked = worker.handle.run.remote(shard.batch)
-                worker.has.append(asked)
-                self._shards[asked] = (shard, worker)
+                self._give(worker, shard)
+
+    def _give(self, worker: _Worker, shard: _Shard) -> None:
+        asked = worker.handle.run.remote(shard.batch)
+        worker.has.append(asked)
+        worker.is_fresh = False
+        self._shards[asked] = (shard, worker)
 
     def _next(self) -> _Shard | None:
         batch = next(self._batches, None)
