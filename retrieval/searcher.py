@@ -203,7 +203,7 @@ class Searcher:
         nearest = self._nearest(vectors, fetch, None, params)
         scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
         searched = time.perf_counter()
-        regular, kept = regular_queries(nearest, scores, limit, self._cache.rows)
+        regular, cells, kept = regular_queries(nearest, scores, limit, self._cache.rows)
         places = sorted(set(range(len(vectors))).difference(regular))
         tasks = [
             _Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, _NOTHING_YET)
@@ -212,7 +212,8 @@ class Searcher:
         _fill_in(tasks, nearest, scores, places)
         others = dict(zip(places, self._results(tasks, started, searched), strict=True))
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
-        return AlikeAnswer(regular, kept, scores[regular, :limit], others, search_ms, fetch_ms)
+        found = scores.ravel()[cells].reshape(len(regular), limit)
+        return AlikeAnswer(regular, kept, found, others, search_ms, fetch_ms)
 
     def may_miss(self, params: SearchParams) -> bool:
         """Tell whether a search may leave out parts of the index that do not answer."""
