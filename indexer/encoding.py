@@ -27,7 +27,8 @@ from retrieval.workspace import Workspace
 
 BATCH_SEGMENTS = 2048
 # A batch of media is held decoded, and two more wait: this bounds each, in bytes.
-BATCH_DECODED_BYTES = 64 << 20
+BATCH_DECODED_BYTES = 16 << 20
+FIRST_SHARE = 8  # the first batch of media is so many times smaller: nothing is computed while it is decoded
 TYPICAL_SOUND_S = 60.0
 
 HERE: Runner = LocalRunner()
@@ -177,14 +178,15 @@ def _run(
 def _pending(encoder: Encoder, pending: Callable[..., Batch], up_to_key: int) -> Iterator[Batch]:
     after_key = 0
     modalities = [Modality(modality) for modality in encoder.card.modalities]
-    limit = batch_segments(encoder)
+    full = batch_segments(encoder)
+    limit = max(1, full // FIRST_SHARE) if isinstance(encoder, MediaEncoder) else full
     while after_key < up_to_key:
         found = pending(limit=limit, after_key=after_key, modalities=modalities)
         batch = [(key, content) for key, content in found if key <= up_to_key]
         if not batch:
             return
         yield batch
-        after_key = batch[-1][0]
+        after_key, limit = batch[-1][0], full
 
 
 def batch_segments(encoder: Encoder) -> int:

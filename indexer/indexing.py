@@ -132,7 +132,8 @@ def index_collection(
         promote: make the version live; else it is only published.
         keep: this many of the newest versions stay.
         make_runner: given the encoder's folder, makes what runs it.
-        on_progress: told of the stages "check", "split", "extract", "encode", "build", "fuse", "publish".
+        on_progress: told of the stages "check", "split", "load", "extract", "encode", "build", "fuse",
+            "publish".
 
     Raises:
         CollectionNotFound: if there is no such collection.
@@ -249,8 +250,9 @@ def _encode(build: _Build) -> tuple[Encoder, int, int]:
     if build.card.max_words:
         with build.stage("split"):
             split_long_items(ws, collection, build.card.max_words)
-    with build.stage("encode"):
+    with build.stage("load"):
         encoder = load_encoder(build.model.folder)
+    with build.stage("encode"):
         # What comes later is searched beside the index: were it in the index, a slower one with a lower key
         # that has no vector yet would be neither here nor there.
         up_to_key = sequence(ws, collection)

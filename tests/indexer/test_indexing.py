@@ -310,6 +310,7 @@ def test_progress_tells_every_stage_in_order(filled: Workspace) -> None:
 
     assert list(dict.fromkeys(progress.stage for progress in told)) == [
         "check",
+        "load",
         "encode",
         "build",
         "fuse",
