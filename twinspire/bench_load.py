@@ -4,8 +4,9 @@ Run as `python -m twinspire.bench_load HOST:PORT`. It reads one JSON order a lin
 
 - `{"do": "prepare", "name", "collection", "texts" | "vectors", "limit", "batch", "hybrid", "exact"}`:
   make messages.
-- `{"do": "load", "name", "seconds", "in_flight", "rate"}`: send them; `rate` > 0 sends at that many calls a
-  second whatever the answers do (open loop), else `in_flight` calls are always under way (closed loop).
+- `{"do": "load", "name", "seconds", "in_flight", "rate", "connections"}`: send them; `rate` > 0 sends at that
+  many calls a second whatever the answers do (open loop), else `in_flight` calls are always under way (closed
+  loop). Calls take turns over the connections.
 - `{"do": "ids", "name"}`: send each once and tell the ids that were found.
 - `{"do": "upsert", "collection", "items"}`: store items, then wait until the last one is found.
 
@@ -179,14 +180,14 @@ class Generator:
             return await asyncio.to_thread(upsert, self._target, order["collection"], order["items"])
         raise ValueError(f"there is no order {order['do']!r}")
 
-    async def _callers(self, method: str) -> list[Caller]:
-        if not self._connections:
-            self._connections = [await connect(self._target) for _ in range(_CONNECTIONS)]
-        return [Caller(made, method, self._target, int(_TIMEOUT_S)) for made in self._connections]
+    async def _callers(self, method: str, count: int) -> list[Caller]:
+        while len(self._connections) < count:
+            self._connections.append(await connect(self._target))
+        return [Caller(made, method, self._target, int(_TIMEOUT_S)) for made in self._connections[:count]]
 
     async def _load(self, order: dict[str, Any]) -> dict[str, Any]:
         messages = self._messages[order["name"]]
-        callers = await self._callers(messages.method)
+        callers = await self._callers(messages.method, int(order.get("connections") or _CONNECTIONS))
         seconds, rate = float(order["seconds"]), float(order.get("rate", 0))
         cpu, started = _cpu_s(), time.perf_counter()
         if rate > 0:

@@ -30,7 +30,7 @@ _LONGEST_WINDOW = 12  # sentences
 _QUERIES = 1000
 _UPSERTS = 1000
 _SPELL_S = 3.0
-_COLLECTION = "grown"
+GROWN = "grown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,18 +93,47 @@ def measure_growth(model: ModelRow, texts: Sequence[str], queries: Sequence[str]
         size: how many items; fewer if the texts do not give as many.
     """
     with tempfile.TemporaryDirectory() as folder:
-        root, source = Path(folder) / "workspace", Path(folder) / "items.jsonl"
-        windows = islice(sentence_windows(texts), size)
-        write_jsonl(source, ((f"w{number}", text) for number, text in enumerate(windows)))
+        root = Path(folder) / "workspace"
         asked = [JudgedQuery(f"q{number}", text, "validation") for number, text in enumerate(queries)]
-        with Workspace(root, create=True) as ws:
-            copy_model(model, ws)
-            create_collection(ws, _COLLECTION)
-            put_judged_queries(ws, _COLLECTION, asked[:_QUERIES])
-        imported = run_command(root, "import", "jsonl", str(source), "--collection", _COLLECTION)
-        source.unlink()
-        indexed = run_command(root, "index", _COLLECTION, "--encoder", model.reference)
+        imported, indexed = make_grown(root, model, texts, asked[:_QUERIES], size)
         return _serve(root, model, asked[:_QUERIES], imported, indexed)
+
+
+def make_grown(
+    root: Path, model: ModelRow, texts: Sequence[str], queries: Sequence[JudgedQuery], size: int
+) -> tuple[CommandResult, CommandResult]:
+    """Make a workspace with the collection `GROWN` of so many real texts, all different, and index it.
+
+    Args:
+        root: a folder that is not there yet.
+        model: the encoder.
+        texts: what the items are made of.
+        queries: are put beside them.
+        size: how many items; fewer if the texts do not give as many.
+
+    Returns:
+        What importing cost, and what indexing cost.
+    """
+    source = root.with_name(f"{root.name}.jsonl")
+    windows = islice(_different(sentence_windows(texts)), size)
+    write_jsonl(source, ((f"w{number}", text) for number, text in enumerate(windows)))
+    with Workspace(root, create=True) as ws:
+        copy_model(model, ws)
+        create_collection(ws, GROWN)
+        put_judged_queries(ws, GROWN, queries)
+    imported = run_command(root, "import", "jsonl", str(source), "--collection", GROWN)
+    source.unlink()
+    return imported, run_command(root, "index", GROWN, "--encoder", model.reference)
+
+
+def _different(texts: Iterable[str]) -> Iterator[str]:
+    """Leave out what was there before."""
+    seen: set[int] = set()  # of a million texts the hashes take a tenth of their room
+    for text in texts:
+        digest = hash(text)
+        if digest not in seen:
+            seen.add(digest)
+            yield text
 
 
 def _serve(
@@ -117,7 +146,7 @@ def _serve(
     vectors = encode_queries(load_encoder(model.folder), queries)
     vectors_file = root.parent / "vectors.npy"
     np.save(vectors_file, vectors)
-    order = {"collection": _COLLECTION, "vectors": str(vectors_file)}
+    order = {"collection": GROWN, "vectors": str(vectors_file)}
     with ServerProcess(root) as server, Load(server) as load:
         load.prepare("unary", **order)
         load.prepare("batch", **order, batch=64)
@@ -125,7 +154,7 @@ def _serve(
         unary = load.run("unary", seconds=_SPELL_S, in_flight=16)
         batch = load.run("batch", seconds=_SPELL_S, in_flight=4)
         memory = server.rss_mb(), server.private_mb()
-        upserted = load.upsert(_COLLECTION, _new_items(queries))
+        upserted = load.upsert(GROWN, _new_items(queries))
         start_s = server.ready_s
     count, dims, kind, recall = _index_figures(root, vectors)
     stages = indexed.output.get("seconds", {})
@@ -159,7 +188,7 @@ def _new_items(queries: Sequence[JudgedQuery]) -> list[dict[str, str]]:
 
 def _index_figures(root: Path, vectors: Vectors) -> tuple[int, int, str, float]:
     with Workspace(root) as ws:
-        opened = open_live(ws, _COLLECTION)
+        opened = open_live(ws, GROWN)
         assert opened is not None
         manifest = opened.manifest
         figures = manifest.count, manifest.dims, manifest.parameters.kind, ann_recall(opened, vectors)

@@ -66,7 +66,9 @@ class Load:
         """Make every generator serialise its messages; see `twinspire.bench_load` for the fields."""
         self._all({"do": "prepare", "name": name, **order})
 
-    def run(self, name: str, *, seconds: float, in_flight: int = 1, rate: float = 0.0) -> LoadResult:
+    def run(
+        self, name: str, *, seconds: float, in_flight: int = 1, rate: float = 0.0, connections: int = 0
+    ) -> LoadResult:
         """Send prepared messages for a while.
 
         Args:
@@ -74,6 +76,7 @@ class Load:
             seconds: how long.
             in_flight: calls under way at any time, over all generators (closed loop).
             rate: calls a second, over all generators; above 0, calls do not wait for each other.
+            connections: of each generator, that calls take turns over; 0 = 16.
         """
         share = len(self._generators)
         before = self._server.cpu_s()
@@ -84,6 +87,7 @@ class Load:
                 "seconds": seconds,
                 "in_flight": max(1, in_flight // share),
                 "rate": rate / share,
+                "connections": connections,
             }
         )
         return _sum_up(answers, self._server.cpu_s() - before)

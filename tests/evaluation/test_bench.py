@@ -4,6 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +14,7 @@ from evaluation.bench.load import Load
 from evaluation.bench.processes import ServerProcess, process_tree, run_command
 from evaluation.bench.result import machine_line, paired_ratio
 from evaluation.bench.search import SearchBenchOptions, bench_search
+from evaluation.bench.search_tables import plot
 from evaluation.bench.workspaces import copy_workspace
 from retrieval.errors import InternalError, ModelNotLoaded
 from retrieval.items import count_items
@@ -116,6 +118,21 @@ def test_bench_search_measures_everything_it_promises(toys_root: Path) -> None:
     assert len(body["filtered"]) == 9
     assert all(point["recall"] >= 0.95 for point in body["filtered"])
     assert all(not spell["errors"] for spell in body["sweep"])
+
+
+@pytest.mark.slow
+def test_bench_search_grows_and_draws(toys_root: Path) -> None:
+    options = SearchBenchOptions(
+        seconds=0.2, rounds=1, clients=(1, 4), sizes=(40, 80), workers=1, filtered=False
+    )
+
+    result = bench_search(toys_root, COLLECTION, options)
+
+    body = json.loads(json.dumps(result.to_json()))
+    assert [size["n"] for size in body["sizes"]] == [40, 80]
+    assert body["ratios"] == body["sizes"][1]["ratios"]
+    assert result.tables[-1].title == "Growth"
+    assert ElementTree.fromstring(plot(result)).tag.endswith("svg")
 
 
 @pytest.mark.slow

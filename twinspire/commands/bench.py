@@ -25,26 +25,94 @@ def bench_group() -> None:
     """
 
 
-@bench_group.command("search", epilog=examples("twinspire --workspace demo-workspace bench search demo"))
+@bench_group.command(
+    "search",
+    epilog=examples(
+        "twinspire --workspace demo-workspace bench search demo",
+        "twinspire --workspace demo-workspace bench search demo --sizes 10000,100000,1000000 --no-filtered",
+        "twinspire --workspace demo-workspace bench search demo --clients 1,16,256 --plot clients.svg",
+    ),
+)
 @click.argument("collection", default="demo")
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each spell.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of paired measurements."
 )
 @click.option("--no-filtered", is_flag=True, help="Leave out filtered search.")
+@click.option(
+    "--clients", default="1,8,64", show_default=True, metavar="N,N", help="At a time, each with a connection."
+)
+@click.option(
+    "--sizes",
+    default="",
+    metavar="N,N",
+    help="Measure collections of so many texts, made of this one's.  [default: this one as it is]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the server; 0: one per core.",
+)
+@click.option(
+    "--transport",
+    type=click.Choice(["grpcio", "native"]),
+    default="grpcio",
+    show_default=True,
+    help="Of the server.",
+)
+@click.option(
+    "--plot",
+    "plot_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw queries a second over clients into this SVG file.",
+)
 @device_option
 @json_option
 @pass_session
 def search_command(
-    session: Session, collection: str, seconds: float, rounds: int, no_filtered: bool, as_json: bool
+    session: Session,
+    collection: str,
+    seconds: float,
+    rounds: int,
+    no_filtered: bool,
+    clients: str,
+    sizes: str,
+    workers: int,
+    transport: str,
+    plot_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve COLLECTION's live index and load it: text against vector queries, latency, filters, recall."""
     from evaluation.bench.search import SearchBenchOptions, bench_search
+    from evaluation.bench.search_tables import plot
 
-    options = SearchBenchOptions(seconds=seconds, rounds=rounds, filtered=not no_filtered)
+    options = SearchBenchOptions(
+        seconds=seconds,
+        rounds=rounds,
+        filtered=not no_filtered,
+        clients=_numbers("--clients", clients),
+        sizes=_numbers("--sizes", sizes),
+        workers=workers,
+        transport=transport,
+    )
     with StepDisplay() as on_step:
         result = bench_search(session.root, collection, options, on_step)
+    if plot_file is not None:
+        plot_file.write_text(plot(result), encoding="utf-8")
     _show(result, as_json)
+
+
+def _numbers(option: str, given: str) -> tuple[int, ...]:
+    """Read numbers above 0, divided by commas."""
+    try:
+        numbers = tuple(int(part) for part in given.split(",") if part.strip())
+    except ValueError:
+        numbers = (0,)
+    if any(number < 1 for number in numbers):
+        raise click.UsageError(f"{option}: expected numbers such as 10000,100000, got {given!r}")
+    return numbers
 
 
 @bench_group.command("index", epilog=examples("twinspire --workspace demo-workspace bench index demo"))
@@ -66,11 +134,7 @@ def index_command(
     """Import and index COLLECTION's items again, elsewhere: rows a second, our own share, growth."""
     from evaluation.bench.index import IndexBenchOptions, bench_index
 
-    try:
-        growing = tuple(int(size) for size in sizes.split(",") if size.strip())
-    except ValueError:
-        raise click.UsageError(f"--sizes: expected numbers such as 10000,100000, got {sizes!r}") from None
-    options = IndexBenchOptions(encoder=encoder, rounds=rounds, sizes=growing)
+    options = IndexBenchOptions(encoder=encoder, rounds=rounds, sizes=_numbers("--sizes", sizes))
     with StepDisplay() as on_step:
         result = bench_index(session.root, collection, options, on_step)
     _show(result, as_json)
@@ -94,6 +158,30 @@ def texts_command(
     options = HeavyBenchOptions(seconds=seconds, rounds=rounds, workers=workers)
     with StepDisplay() as on_step:
         result = bench_heavy(session.root, collection, options, on_step)
+    _show(result, as_json)
+
+
+@bench_group.command("encode", epilog=examples("twinspire bench encode pictures --encoder mobilenet"))
+@click.argument("collection")
+@click.option("--encoder", required=True, metavar="NAME[@VERSION]", help="Encode with this.")
+@click.option(
+    "--count", type=click.IntRange(1), default=500, show_default=True, help="Items, held decoded in memory."
+)
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of paired measurements."
+)
+@device_option
+@json_option
+@pass_session
+def encode_command(
+    session: Session, collection: str, encoder: str, count: int, rounds: int, as_json: bool
+) -> None:
+    """Encode items of COLLECTION by `index`, elsewhere, and by the bare model: items a second, x realtime."""
+    from evaluation.bench.encode import EncodeBenchOptions, bench_encode
+
+    options = EncodeBenchOptions(encoder=encoder, count=count, rounds=rounds)
+    with StepDisplay() as on_step:
+        result = bench_encode(session.root, collection, options, on_step)
     _show(result, as_json)
 
 
@@ -140,6 +228,49 @@ def redis_command(
     )
     with StepDisplay() as on_step:
         result = bench_redis(options, on_step)
+    _show(result, as_json)
+
+
+@bench_group.command(
+    "peers",
+    epilog=examples(
+        "twinspire --workspace demo-workspace bench peers demo --size 20000",
+        "twinspire --workspace demo-workspace bench peers demo --only twinspire --only redis",
+    ),
+)
+@click.argument("collection", default="demo")
+@click.option(
+    "--size", type=click.IntRange(1000), default=20_000, show_default=True, help="Vectors, at most."
+)
+@click.option("--seconds", type=click.FloatRange(0.1), default=3.0, show_default=True, help="Of each spell.")
+@click.option(
+    "--recall",
+    type=click.FloatRange(0.1, 1.0),
+    default=0.95,
+    show_default=True,
+    help="That all are tuned to.",
+)
+@click.option("--only", multiple=True, metavar="NAME", help="Only this engine; may be given again.")
+@json_option
+@pass_session
+def peers_command(
+    session: Session,
+    collection: str,
+    size: int,
+    seconds: float,
+    recall: float,
+    only: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Give vectors of COLLECTION's live index to other engines, and measure them beside this one.
+
+    Each engine is installed, pinned, into an environment of its own in the cache, the first time.
+    """
+    from evaluation.bench.peers.comparison import PeersBenchOptions, bench_peers
+
+    options = PeersBenchOptions(size=size, seconds=seconds, recall_target=recall, only=only)
+    with StepDisplay() as on_step:
+        result = bench_peers(session.root, collection, options, on_step)
     _show(result, as_json)
 
 
