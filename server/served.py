@@ -10,6 +10,9 @@ from server.metrics import Metrics
 from server.pipeline import Pipeline
 from server.threads import usable_cores
 
+# Threads that wait for Redis: while one reads its answers, the questions of others are there already.
+REDIS_THREADS = 4
+
 
 class Served:
     """A loaded version with its pipeline. Searches hold it (`with served:`) against being closed."""
@@ -23,7 +26,7 @@ class Served:
             metrics,
             max_batch=config.max_batch,
             max_queued=config.max_queued_searches,
-            search_threads=config.search_threads or usable_cores(),
+            search_threads=_threads(loaded, config),
             encode_s=loaded.encode_s,
         )
         self._users = 0
@@ -59,3 +62,11 @@ class Served:
     def _release(self) -> None:
         self.pipeline.stop()
         self.loaded.close()
+
+
+def _threads(loaded: LoadedVersion, config: ServerConfig) -> int:
+    """Choose over how many threads a large batch is spread."""
+    chosen = config.search_threads or usable_cores()
+    if loaded.opened.manifest.parameters.backend != "redis":
+        return chosen
+    return max(REDIS_THREADS, chosen)
