@@ -17,6 +17,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from encoders.media.limits import MediaLimits
+from encoders.media.patience import TURNS
 from encoders.media.source import MediaSource
 from encoders.media.specs import AudioSpec, ImageSpec, parse_spec
 from encoders.media.wire import LENGTH, frame_head
@@ -69,7 +70,7 @@ def limit_time(limits: MediaLimits) -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CPU, (used + limits.cpu_s, hard))
-    signal.setitimer(signal.ITIMER_REAL, limits.timeout_s + GRACE_S)
+    signal.setitimer(signal.ITIMER_REAL, limits.timeout_s * TURNS + GRACE_S)
 
 
 def send(answers: BinaryIO, header: dict[str, Any], body: Sequence[bytes | memoryview]) -> None:

@@ -8,7 +8,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 import weakref
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.media.limits import MediaLimits
+from encoders.media.patience import Deadline
 from encoders.media.wire import LENGTH, MAX_HEADER_BYTES, frame_head
 from retrieval.errors import BackendUnavailable
 
@@ -76,7 +76,7 @@ class ChildProcess:
         self.leaving = False  # whether it said that it ends
         self._finalizer = weakref.finalize(self, _end, self._process)
         try:
-            self._read_answer(0, time.monotonic() + START_TIMEOUT_S)
+            self._read_answer(0, Deadline(self._process.pid, START_TIMEOUT_S))
         except BaseException as error:
             self.end()
             if self._death(error) is None:
@@ -88,8 +88,12 @@ class ChildProcess:
         """Whether it can be asked."""
         return self._process.poll() is None
 
+    def kill(self) -> None:
+        """End it while another thread may be asking it: that thread is told, and calls `end`."""
+        self._process.kill()
+
     def end(self) -> None:
-        """End it now."""
+        """End it now, and let go of its pipes."""
         self._finalizer()
 
     def ask(
@@ -109,7 +113,7 @@ class ChildProcess:
             ChildGone: if the process ended before.
             ChildDied: if the process ended, did not answer in time, or answered nonsense; it is ended.
         """
-        deadline = time.monotonic() + self._timeout_s
+        deadline = Deadline(self._process.pid, self._timeout_s)
         try:
             body = memoryview(media).cast("B")
             self._write_head(request | {"size": len(body)}, deadline)
@@ -128,7 +132,7 @@ class ChildProcess:
         self.leaving = bool(answer[0].get("out_of_memory"))
         return answer
 
-    def _read_answer(self, max_bytes: int, deadline: float) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+    def _read_answer(self, max_bytes: int, deadline: Deadline) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline).tobytes())
         if length > MAX_HEADER_BYTES:
             raise ValueError("a long header")
@@ -138,11 +142,11 @@ class ChildProcess:
             raise ValueError("an answer of another size")
         return header, self._read(size, deadline)
 
-    def _read(self, size: int, deadline: float) -> NDArray[np.uint8]:
+    def _read(self, size: int, deadline: Deadline) -> NDArray[np.uint8]:
         buffer = np.empty(size, dtype=np.uint8)
         rest = buffer.data
         while rest:
-            _wait(self._answers, select.POLLIN, deadline)
+            deadline.wait(self._answers, select.POLLIN)
             try:
                 got = os.readv(self._answers, [rest])
             except BlockingIOError:
@@ -152,15 +156,15 @@ class ChildProcess:
             rest = rest[got:]
         return buffer
 
-    def _write_head(self, request: dict[str, Any], deadline: float) -> None:
+    def _write_head(self, request: dict[str, Any], deadline: Deadline) -> None:
         try:
             self._write(memoryview(frame_head(request)), deadline)
         except BrokenPipeError:
             raise ChildGone from None
 
-    def _write(self, rest: memoryview, deadline: float) -> None:
+    def _write(self, rest: memoryview, deadline: Deadline) -> None:
         while rest:
-            _wait(self._requests, select.POLLOUT, deadline)
+            deadline.wait(self._requests, select.POLLOUT)
             try:
                 rest = rest[os.write(self._requests, rest[:_PIPE_BYTES]) :]
             except BlockingIOError:
@@ -179,14 +183,6 @@ class ChildProcess:
             if code == -signal.SIGXCPU:
                 return "decoding took more processor time than one file may take"
         return "decoding it ended the process that decodes"
-
-
-def _wait(pipe: int, event: int, deadline: float) -> None:
-    poll = select.poll()
-    poll.register(pipe, event)
-    left_s = deadline - time.monotonic()
-    if left_s <= 0 or not poll.poll(left_s * 1000):
-        raise TimeoutError
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -77,10 +77,11 @@ class Decoder:
         with self._lock:
             self._closed = True
             children, self._idle = list(self._all), []
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
         for child in children:
             child.end()
-        self._threads.shutdown(wait=True)
 
     def decode(
         self, requests: Sequence[tuple[Source, DecodeSpec, Span]]

@@ -25,7 +25,7 @@ class MediaLimits:
     max_frames: int = 1_024  # that are taken out of one video
     memory_bytes: int = 2 << 30  # address space of a decoding process
     cpu_s: int = 120  # processor time of one file
-    timeout_s: float = 120.0  # time of one file by the clock
+    timeout_s: float = 120.0  # time of one file by the clock; what waits for a processor is given more
 
 
 DEFAULT_LIMITS = MediaLimits()
