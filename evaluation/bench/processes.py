@@ -61,6 +61,14 @@ def run_command(workspace: Path, *arguments: str) -> CommandResult:
         return CommandResult(json.load(output), seconds, cpu_s, usage.ru_maxrss / 1024)
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """Resident memory of processes; pages that several share count once."""
+
+    anonymous_mb: float  # their own
+    mapped_mb: float  # of files: the index, libraries; what nobody else needs the system may take back
+
+
 class ServerProcess:
     """`twinspire serve` on a free port of loopback, until the block ends."""
 
@@ -93,6 +101,11 @@ class ServerProcess:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
 
+    @property
+    def pid(self) -> int:
+        """The server's process."""
+        return self._process.pid
+
     def cpu_s(self) -> float:
         """CPU seconds of the server and its children so far."""
         return sum(_cpu_s(pid) for pid in self._pids())
@@ -104,6 +117,15 @@ class ServerProcess:
     def private_mb(self) -> float:
         """Resident memory that is not a mapped file."""
         return sum(_memory_mb(pid, "status", "RssAnon") for pid in self._pids())
+
+    def memory(self) -> MemoryUse:
+        """Tell what the server and its children hold, what they share counted once."""
+        pids = self._pids()
+        anonymous = sum(_memory_mb(pid, "smaps_rollup", "Pss_Anon") for pid in pids)
+        mapped = sum(
+            _memory_mb(pid, "smaps_rollup", name) for pid in pids for name in ("Pss_File", "Pss_Shmem")
+        )
+        return MemoryUse(anonymous, mapped)
 
     def _pids(self) -> list[int]:
         return process_tree(self._process.pid)

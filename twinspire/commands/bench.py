@@ -115,6 +115,25 @@ def _numbers(option: str, given: str) -> tuple[int, ...]:
     return numbers
 
 
+@bench_group.command(
+    "start", epilog=examples("twinspire --workspace demo-workspace bench start demo --workers 1,2")
+)
+@click.argument("collection", default="demo")
+@click.option("--workers", default="1,2", show_default=True, metavar="N,N", help="Processes, each in turn.")
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="Starts of each.")
+@json_option
+@pass_session
+def start_command(session: Session, collection: str, workers: str, rounds: int, as_json: bool) -> None:
+    """Start servers of COLLECTION: how soon they answer, and what they hold in memory."""
+    from evaluation.bench.start import bench_start
+
+    with StepDisplay() as on_step:
+        result = bench_start(
+            session.root, collection, workers=_numbers("--workers", workers), rounds=rounds, on_step=on_step
+        )
+    _show(result, as_json)
+
+
 @bench_group.command("index", epilog=examples("twinspire --workspace demo-workspace bench index demo"))
 @click.argument("collection", default="demo")
 @click.option(

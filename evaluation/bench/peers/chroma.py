@@ -1,0 +1,83 @@
+"""Chroma's server, by its HTTP client."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import chromadb
+import numpy as np
+from numpy.typing import NDArray
+
+from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
+
+BATCH = 2000
+START_S = 60.0
+
+
+class Chroma:
+    """A server process; HNSW over cosine, as its documentation shows."""
+
+    knob = "hnsw.ef_search"
+    efforts = (10, 20, 40, 60, 80, 100, 150, 200, 300, 400)
+
+    def start(self, folder: Path) -> str:
+        """Start `chroma run` on a free port of loopback."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = Path(sys.executable).parent / "chroma"
+        self._server = subprocess.Popen(
+            [command, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)], stdout=2
+        )
+        self._client: Any = None
+        end = time.monotonic() + START_S
+        while self._client is None:
+            try:
+                self._client = chromadb.HttpClient(host="127.0.0.1", port=port)
+            except Exception:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        self._collection = self._client.create_collection("c", configuration={"hnsw": {"space": "cosine"}})
+        self._effort = 0
+        return f"chroma {chromadb.__version__}"
+
+    def load(self, vectors: Vectors, attributes: NDArray[np.int64]) -> None:
+        """Add in batches; the index is built as they come."""
+        for start in range(0, len(vectors), BATCH):
+            rows = range(start, min(start + BATCH, len(vectors)))
+            self._collection.add(
+                ids=[str(row) for row in rows],
+                embeddings=vectors[rows.start : rows.stop],
+                metadatas=[dict(zip(ATTRIBUTES, map(int, attributes[row]), strict=True)) for row in rows],
+            )
+        self._collection.query(query_embeddings=vectors[:1], n_results=1, include=[])
+
+    def search(self, vector: Vectors, limit: int, below: Below | None, effort: int) -> Sequence[int]:
+        """Query; effort is a setting of the collection, changed when it differs."""
+        if effort and effort != self._effort:
+            self._collection.modify(configuration={"hnsw": {"ef_search": effort}})
+            self._collection = self._client.get_collection("c")
+            self._effort = effort
+        where = {below.attribute: {"$lt": below.value}} if below else None
+        found = self._collection.query(
+            query_embeddings=vector[None], n_results=limit, where=where, include=[]
+        )
+        return [int(id) for id in found["ids"][0]]
+
+    def processes(self) -> Sequence[int]:
+        """Return the server."""
+        return [self._server.pid]
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.terminate()
+        self._server.wait()
+
+
+if __name__ == "__main__":
+    serve(Chroma())

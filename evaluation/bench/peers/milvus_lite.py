@@ -1,0 +1,100 @@
+"""Milvus Lite's own gRPC server, by pymilvus."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import DataType, MilvusClient
+
+from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
+
+BATCH = 2000
+START_S = 60.0
+
+
+class MilvusLite:
+    """A server process; HNSW over cosine with the parameters that its documentation shows."""
+
+    knob = "ef"
+    efforts = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400)
+
+    def start(self, folder: Path) -> str:
+        """Start `milvus-lite server` on a free port of loopback."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = Path(sys.executable).parent / "milvus-lite"
+        self._server = subprocess.Popen(
+            [command, "server", "--data-dir", folder, "--port", str(port)], stdout=2
+        )
+        self._client: Any = None
+        end = time.monotonic() + START_S
+        while self._client is None:
+            try:
+                self._client = MilvusClient(uri=f"http://127.0.0.1:{port}")
+            except Exception:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+        return f"milvus-lite {version('milvus-lite')}, pymilvus {version('pymilvus')}"
+
+    def load(self, vectors: Vectors, attributes: NDArray[np.int64]) -> None:
+        """Insert in batches, flush, build the index, load."""
+        schema = self._client.create_schema()
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+        for name in ATTRIBUTES:
+            schema.add_field(name, DataType.INT64)
+        self._client.create_collection("c", schema=schema)
+        for start in range(0, len(vectors), BATCH):
+            rows = range(start, min(start + BATCH, len(vectors)))
+            self._client.insert(
+                "c",
+                [
+                    {"id": row, "vector": vectors[row].tolist()}
+                    | dict(zip(ATTRIBUTES, map(int, attributes[row]), strict=True))
+                    for row in rows
+                ],
+            )
+        self._client.flush("c")
+        index = self._client.prepare_index_params()
+        index.add_index(
+            "vector",
+            index_type="HNSW",
+            metric_type="COSINE",
+            params={"M": 16, "efConstruction": 200},
+        )
+        self._client.create_index("c", index)
+        self._client.load_collection("c")
+
+    def search(self, vector: Vectors, limit: int, below: Below | None, effort: int) -> Sequence[int]:
+        """Search with an expression."""
+        params: dict[str, Any] = {"metric_type": "COSINE", "params": {"ef": effort} if effort else {}}
+        found = self._client.search(
+            "c",
+            data=[vector.tolist()],
+            limit=limit,
+            filter=f"{below.attribute} < {below.value}" if below else "",
+            search_params=params,
+        )
+        return [int(hit["id"]) for hit in found[0]]
+
+    def processes(self) -> Sequence[int]:
+        """Return the server."""
+        return [self._server.pid]
+
+    def stop(self) -> None:
+        """End the server."""
+        self._server.terminate()
+        self._server.wait()
+
+
+if __name__ == "__main__":
+    serve(MilvusLite())
