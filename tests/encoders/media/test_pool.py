@@ -100,7 +100,7 @@ def test_a_hang_ends_after_its_time() -> None:
 def test_what_takes_too_much_memory_is_too_large() -> None:
     limits = replace(DEFAULT_LIMITS, memory_bytes=100 << 20)
     with Decoder(max_children=1, limits=limits) as decoder:
-        error = refusal(decoder, picture(mode="L", size=(9_000, 9_000)))
+        error = refusal(decoder, png_bomb(10_900, 10_900))
 
         assert isinstance(error, MediaTooLarge)
         assert is_grey(decode(decoder, picture()))
