@@ -63,7 +63,8 @@ def fit_text(tuning: TextTuning) -> TextTowers:
     torch.manual_seed(config.seed)
     towers = _open_towers(tuning)
     towers.to(device())
-    tuning.on_progress(StageStarted(stage="texts", detail=f"{len(data.item_texts):,}"))
+    count = len(data.train) + (0 if tuning.corpus else len(data.item_texts))
+    tuning.on_progress(StageStarted(stage="texts", detail=f"{count:,}"))
     tokens = _Tokens(tuning)
     objective, batches = (
         _query_side(tuning, towers, tokens) if tuning.corpus else _both(tuning, towers, tokens)

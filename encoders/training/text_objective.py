@@ -118,11 +118,10 @@ class CorpusVectors:
 
 @dataclass(frozen=True, slots=True)
 class CorpusBatch:
-    """Questions, and which of the corpus's items each is to find."""
+    """Questions, and the items of the corpus that each is to find."""
 
     queries: RaggedTexts
-    targets: Sequence[int]  # one item each
-    also_right: Sequence[Sequence[int]]  # other items that are right: no negatives
+    targets: Sequence[Sequence[int]]  # the items that are right for each
 
 
 class CorpusObjective(_Objective):
@@ -135,15 +134,20 @@ class CorpusObjective(_Objective):
         self._corpus = corpus
 
     def forward(self, batch: CorpusBatch) -> Tensor:
-        """Return the loss of the batch: a softmax over all segments, an item counting with all of its own."""
-        corpus = self._corpus
-        scores = self.scale() * (self.encode("query", batch.queries) @ corpus.vectors.T)
-        forbidden = torch.zeros_like(scores, dtype=torch.bool)
-        for row, items in enumerate(batch.also_right):
-            for item in items:
-                segments = corpus.segments(item)
-                forbidden[row, segments.start : segments.stop] = True
-        totals = scores.masked_fill(forbidden, float("-inf")).logsumexp(1)
-        spans = [corpus.segments(item) for item in batch.targets]
-        right = [scores[row, span.start : span.stop].logsumexp(0) for row, span in enumerate(spans)]
-        return (totals - torch.stack(right)).mean()
+        """Return the loss of the batch.
+
+        For each item that is right, a softmax over it and all segments that are wrong; an item counts with
+        all of its segments. Averaged over a question's items, then over the questions.
+        """
+        scores = self.scale() * (self.encode("query", batch.queries) @ self._corpus.vectors.T)
+        spans = [[self._corpus.segments(item) for item in items] for items in batch.targets]
+        right = torch.zeros_like(scores, dtype=torch.bool)
+        for row, own in enumerate(spans):
+            for span in own:
+                right[row, span.start : span.stop] = True
+        wrong = scores.masked_fill(right, float("-inf")).logsumexp(1)
+        losses = []
+        for row, own in enumerate(spans):
+            items = torch.stack([scores[row, span.start : span.stop].logsumexp(0) for span in own])
+            losses.append((torch.logaddexp(items, wrong[row]) - items).mean())
+        return torch.stack(losses).mean()

@@ -17,7 +17,13 @@ from encoders.text.transformer import Transformer
 from encoders.training.events import EpochDone, Event
 from encoders.training.objective import PairBatch
 from encoders.training.text_config import TextTuningConfig
-from encoders.training.text_objective import PairObjective, TextTowers
+from encoders.training.text_objective import (
+    CorpusBatch,
+    CorpusObjective,
+    CorpusVectors,
+    PairObjective,
+    TextTowers,
+)
 from encoders.training.text_tuning import tune_text
 from encoders.two_tower.ragged import RaggedTexts
 from indexer.indexing import index_collection
@@ -179,6 +185,26 @@ def test_a_large_batch_in_parts_has_the_gradient_of_the_whole() -> None:
     assert "log_scale" in whole
     for name, gradient in whole.items():
         torch.testing.assert_close(parts[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_a_question_is_weighed_against_the_whole_corpus_and_not_against_its_other_items() -> None:
+    shape = Architecture.from_config({"model_type": "bert", **CONFIGS["bert"]}, "mean")
+    torch.manual_seed(0)
+    model = Transformer(shape)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    towers = TextTowers(model, model, texts_at_once=8)
+    vectors = torch.nn.functional.normalize(torch.randn(5, shape.width), dim=1)
+    corpus = CorpusVectors(vectors, np.array([0, 0, 1, 2, 3]), np.array([0, 2, 3, 4, 5]))  # item 0 has two
+    queries = RaggedTexts.pack([[2, 7, 3]])
+    objective = CorpusObjective(towers, corpus, temperature=0.5, learn_temperature=False)
+
+    loss = objective(CorpusBatch(queries, [[0, 2]]))
+
+    odds = torch.exp(2 * towers.encode("query", queries) @ vectors.T)[0]
+    wrong = odds[2] + odds[4]
+    expected = [-torch.log(right / (right + wrong)) for right in (odds[0] + odds[1], odds[3])]
+    torch.testing.assert_close(loss, (expected[0] + expected[1]) / 2)
 
 
 def test_the_second_pass_drops_out_the_same() -> None:
