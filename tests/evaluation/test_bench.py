@@ -15,6 +15,7 @@ from evaluation.bench.processes import ServerProcess, process_tree, run_command
 from evaluation.bench.result import machine_line, paired_ratio
 from evaluation.bench.search import SearchBenchOptions, bench_search
 from evaluation.bench.search_tables import plot
+from evaluation.bench.start import bench_start
 from evaluation.bench.workspaces import copy_workspace
 from retrieval.errors import InternalError, ModelNotLoaded
 from retrieval.items import count_items
@@ -133,6 +134,15 @@ def test_bench_search_grows_and_draws(toys_root: Path) -> None:
     assert body["ratios"] == body["sizes"][1]["ratios"]
     assert result.tables[-1].title == "Growth"
     assert ElementTree.fromstring(plot(result)).tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_bench_start_tells_what_a_server_takes(toys_root: Path) -> None:
+    body = bench_start(toys_root, COLLECTION, workers=(1, 2), rounds=1).to_json()
+
+    assert 0 < body["ratios"]["ready_s"] < 60
+    assert [point["workers"] for point in body["starts"]] == [1, 2]
+    assert all(point["used"]["anonymous_mb"] > 10 for point in body["starts"])
 
 
 @pytest.mark.slow
