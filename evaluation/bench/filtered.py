@@ -161,19 +161,50 @@ def _recall(found: Sequence[SearchResult], truth: Sequence[SearchResult]) -> flo
     return float(np.mean(shares)) if shares else 1.0
 
 
+# What the graph alone does under a filter at effort 200, and FAISS's scan of the matching rows, by spread and
+# share: recall@10, and queries a second (docs/decisions/021-filtered-search.md).
+_GRAPH_RECALL = {
+    ("random", 0.5): 0.994,
+    ("random", 0.1): 0.975,
+    ("random", 0.01): 0.73,
+    ("random", 0.001): 0.26,
+    ("one region", 0.1): 0.78,
+    ("one region", 0.01): 0.37,
+    ("one region", 0.001): 0.12,
+}
+_SCAN_QPS = {0.1: 850, 0.01: 16_000, 0.001: 120_000}
+
+
 def filtered_table(points: Sequence[FilteredPoint]) -> BenchTable:
-    """Lay the points out."""
+    """Lay the points out, beside the search without a filter and what a graph or a scan alone would do."""
+    bare = next((point for point in points if not point.spread), None)
     return BenchTable(
-        "Filtered search in process (search and fetch)",
-        ["filter matches", "recall@10", "QPS one by one", "QPS in batches of 64", "plan"],
+        "Filtered search in process (search and fetch); right: one way alone, 200,000 x 256, one core",
+        [
+            "filter matches",
+            "recall@10",
+            "QPS one by one",
+            "QPS in batches of 64",
+            "of the unfiltered",
+            "plan",
+            "graph alone, recall",
+            "scan alone, QPS",
+        ],
         [
             [
                 f"{point.share:.1%}, {point.spread}" if point.spread else "everything (no filter)",
                 f"{point.recall:.4f}",
                 f"{point.qps:,.0f}",
                 f"{point.qps_batch:,.0f}",
+                f"{point.qps_batch / bare.qps_batch:.2f}" if bare else "",
                 point.plan,
+                _known(_GRAPH_RECALL.get((point.spread, point.share))),
+                _known(_SCAN_QPS.get(point.share) if point.spread else None),
             ]
             for point in points
         ],
     )
+
+
+def _known(value: float | None) -> str:
+    return "" if value is None else f"{value:,}"
