@@ -4,11 +4,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from encoders.media.decoding import Decoder
 from indexer.folder_files import FileReading, known_attributes, read_files
 from indexer.importers.folder import METADATA_FILE, FoundFile, list_folder
-from indexer.importers.metadata import NOTHING, Metadata
+from indexer.importers.metadata import NOTHING, FileMetadata, Metadata
 from indexer.progress import OnProgress, Progress, ignore_progress
 from indexer.survey import SHOWN_REJECTS
 from indexer.threads import ahead
@@ -22,6 +23,15 @@ from retrieval.media_roots import SCHEME, add_media_root, media_roots, uri_of
 from retrieval.workspace import Workspace
 
 BATCH_FILES = 128
+
+
+class WantedFile(NamedTuple):
+    """A file to import, and what is told about it."""
+
+    file: FoundFile
+    id: str
+    uri: str
+    metadata: FileMetadata
 
 
 @dataclass(slots=True, kw_only=True)
@@ -109,14 +119,14 @@ def _root(ws: Workspace, folder: Path, name: str) -> str:
 
 def _wanted(
     files: Sequence[FoundFile], root: str, told: Metadata | None, report: FolderReport
-) -> list[FileReading]:
+) -> list[WantedFile]:
     """Join files with their metadata. Of those with one id, the last one is kept."""
-    by_id: dict[str, FileReading] = {}
+    by_id: dict[str, WantedFile] = {}
     for file in files:
         metadata = told.of(file.relative) if told else NOTHING
         id = metadata.id or file.relative
         report.duplicates += by_id.pop(id, None) is not None
-        by_id[id] = FileReading(file, id, _uri(root, file), metadata)
+        by_id[id] = WantedFile(file, id, _uri(root, file), metadata)
     if told:
         report.rows_without_file, report.bad_rows = told.unused, len(told.bad_rows)
         report.examples += [
@@ -151,7 +161,7 @@ class _FolderJob:
         self._ws, self._collection, self._report = ws, collection, report
         self._chunking, self._thumbnails = chunking, thumbnails
 
-    def run(self, wanted: Sequence[FileReading], decoder: Decoder, on_progress: OnProgress) -> None:
+    def run(self, wanted: Sequence[WantedFile], decoder: Decoder, on_progress: OnProgress) -> None:
         """Read a batch of files while the one before is written."""
         done = 0
         with ahead(self._read(wanted, decoder)) as batches:
@@ -160,15 +170,14 @@ class _FolderJob:
                 done += len(batch)
                 on_progress(Progress("import", done, len(wanted)))
 
-    def _read(self, wanted: Sequence[FileReading], decoder: Decoder) -> Iterator[Sequence[FileReading]]:
+    def _read(self, wanted: Sequence[WantedFile], decoder: Decoder) -> Iterator[Sequence[FileReading]]:
         for start in range(0, len(wanted), BATCH_FILES):
             batch = wanted[start : start + BATCH_FILES]
-            ids = [reading.id for reading in batch if _can_be_id(reading.id)]
+            ids = [file.id for file in batch if _can_be_id(file.id)]
             stored = {item.id: item for item in get_items(self._ws, self._collection, ids)}
-            for reading in batch:
-                reading.known = known_attributes(stored.get(reading.id))
-            read_files(batch, decoder, workspace=self._thumbnails)
-            yield batch
+            readings = [FileReading(*file, known=known_attributes(stored.get(file.id))) for file in batch]
+            read_files(readings, decoder, workspace=self._thumbnails)
+            yield readings
 
     def _write(self, batch: Sequence[FileReading]) -> None:
         """Store a batch and its dead letters, in one transaction."""
