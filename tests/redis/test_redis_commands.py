@@ -54,11 +54,20 @@ def test_from_an_index_in_redis_to_a_server_that_has_only_the_models(root: Path,
     shutil.copytree(root / "models", elsewhere / "models")
 
     with serving(elsewhere, "--redis-url", redis_url) as address:
-        found = run(root, "search", "north", "--collection", COLLECTION, "--server", address, "--json")
+        asked = ("search", "north", "--collection", COLLECTION, "--json")
+        found = run(root, *asked, "--server", address)
+        hybrid = run(root, *asked, "--hybrid", "--server", address)
+    here = run(root, "--redis-url", redis_url, *asked, "--hybrid")
 
     assert indexed.returncode == 0, indexed.stderr
     assert json.loads(found.stdout)["hits"][0]["id"] == "north"
+    assert _hits(hybrid) == _hits(here)
     assert not (elsewhere / "twinspire.db").exists()
+
+
+def _hits(done: subprocess.CompletedProcess[str]) -> list[tuple[str, float]]:
+    assert done.returncode == 0, done.stderr
+    return [(hit["id"], round(hit["score"], 9)) for hit in json.loads(done.stdout)["hits"]]
 
 
 def test_the_address_may_stand_in_a_file(root: Path, redis_url: str, tmp_path: Path) -> None:

@@ -221,7 +221,13 @@ def train_command(session: Session, collection: str, as_json: bool) -> None:
 @click.option("--count", type=click.IntRange(1000), default=200_000, show_default=True, help="Vectors.")
 @click.option("--dims", type=click.IntRange(2), default=256, show_default=True, help="Their width.")
 @click.option(
-    "--storage", type=click.Choice(["f32", "sq8", "bin"]), default="f32", show_default=True, help="In Redis."
+    "--storage",
+    "storages",
+    type=click.Choice(["f32", "sq8", "bin"]),
+    multiple=True,
+    default=["f32"],
+    show_default=True,
+    help="In Redis; may be given several times. The first one is served too.",
 )
 @click.option("--vectors", type=_FILE, help="A .npy file of unit rows.  [default: clusters by chance]")
 @click.option("--queries", type=_FILE, help="A .npy file of unit rows to search for; goes with --vectors.")
@@ -230,7 +236,7 @@ def train_command(session: Session, collection: str, as_json: bool) -> None:
 def redis_command(
     count: int,
     dims: int,
-    storage: str,
+    storages: tuple[str, ...],
     vectors: Path | None,
     queries: Path | None,
     seconds: float,
@@ -243,7 +249,7 @@ def redis_command(
     from evaluation.bench.redis import RedisBenchOptions, bench_redis
 
     options = RedisBenchOptions(
-        count=count, dims=dims, storage=storage, vectors=vectors, query_vectors=queries, seconds=seconds
+        count=count, dims=dims, storages=storages, vectors=vectors, query_vectors=queries, seconds=seconds
     )
     with StepDisplay() as on_step:
         result = bench_redis(options, on_step)
