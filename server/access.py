@@ -21,6 +21,7 @@ from server.file_stamps import stamp_of
 from server.keys import Key, digest_of, read_keys
 from server.logs import log
 from server.permissions import Permission, Role, permission_of
+from server.shared_rates import SharedBucket, SharedRates
 
 _HEADER = "authorization"
 _SCHEME = "bearer"
@@ -71,7 +72,7 @@ class Principal:
     role: Role
     digest: bytes
     expires_at: float  # seconds since the epoch; infinity for never
-    bucket: TokenBucket | None
+    bucket: TokenBucket | SharedBucket | None
 
 
 class Guard:
@@ -133,7 +134,7 @@ class Guard:
             bucket.take(cost)
 
 
-def _refuse_above(principal: Principal, bucket: TokenBucket, cost: int) -> None:
+def _refuse_above(principal: Principal, bucket: TokenBucket | SharedBucket, cost: int) -> None:
     wait_s = bucket.wait_s(cost)
     if wait_s > 0:
         raise RateLimited(
@@ -147,17 +148,19 @@ def _refuse_above(principal: Principal, bucket: TokenBucket, cost: int) -> None:
 class Access:
     """The keys in force."""
 
-    def __init__(self, file: Path, rate_limit: float = 0.0) -> None:
+    def __init__(self, file: Path, rate_limit: float = 0.0, shared: SharedRates | None = None) -> None:
         """Read the keys.
 
         Args:
             file: the keys file.
             rate_limit: requests a second of each key that has no rate of its own; 0 for no limit.
+            shared: where rates are counted together with other processes.
 
         Raises:
             InvalidKeysFile: if it is none.
         """
         self._file = file
+        self._shared = shared
         self._rate_limit = rate_limit
         self._stamp = stamp_of(file)
         self._principals: dict[bytes, Principal] = {}
@@ -219,7 +222,7 @@ class Access:
         rate = self._rate_limit if key.rate_limit is None else key.rate_limit
         bucket = before.bucket if before else None
         if bucket is None or bucket.rate != rate:
-            bucket = TokenBucket(rate) if rate else None
+            bucket = self._bucket(bytes.fromhex(key.digest), rate) if rate else None
         return Principal(
             name=key.name,
             role=key.role,
@@ -227,6 +230,10 @@ class Access:
             expires_at=_seconds(key.expires_at),
             bucket=bucket,
         )
+
+    def _bucket(self, digest: bytes, rate: float) -> TokenBucket | SharedBucket:
+        shared = self._shared.bucket(digest, rate) if self._shared else None
+        return shared or TokenBucket(rate)
 
 
 def _seconds(moment: datetime | None) -> float:

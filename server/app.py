@@ -38,6 +38,7 @@ from server.paging import PageTokens, workspace_key
 from server.permissions import HEALTH, REFLECTION
 from server.search_service import SearchService
 from server.server_service import ServerService
+from server.shared_rates import SharedRates
 from server.threads import event_loop_runner, use_one_thread_per_call
 from server.transport import add_handler, make_grpc_server
 from server.workers import Workers
@@ -73,9 +74,21 @@ class Server:
     """One running server."""
 
     def __init__(
-        self, ws: Workspace, config: ServerConfig, *, load_encoder: LoadEncoder = load_encoder_lazily
+        self,
+        ws: Workspace,
+        config: ServerConfig,
+        *,
+        load_encoder: LoadEncoder = load_encoder_lazily,
+        rates: SharedRates | None = None,
     ) -> None:
-        """Put the parts together; nothing runs yet. Call inside the event loop that it is to run in."""
+        """Put the parts together; nothing runs yet. Call inside the event loop that it is to run in.
+
+        Args:
+            ws: what is served.
+            config: the settings.
+            load_encoder: loads a model folder.
+            rates: where the rates of keys are counted together with other workers.
+        """
         self._ws = ws
         self._config = config
         self.metrics = Metrics()
@@ -87,7 +100,7 @@ class Server:
         self.live = Live(ws, config, loader, self._workers, self.metrics, self.health)
         self.metrics.in_flight.set_function(lambda: self.gate.in_flight)
         self.metrics.queued.set_function(lambda: self.live.queued)
-        self._access = Access(config.keys_file, config.rate_limit) if config.keys_file else None
+        self._access = Access(config.keys_file, config.rate_limit, rates) if config.keys_file else None
         self._certificates = _certificates(config)
         self._tracing = _tracing() if config.traces else None
         self._grpc = make_grpc_server(config)

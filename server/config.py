@@ -63,9 +63,10 @@ class ServerConfig:
             raise InvalidInput(
                 f"transport: expected grpcio or native, got {self.transport!r}", field="transport"
             )
-        if self.transport == "native" and self.tls_cert is not None:
+        if self.transport == "native" and (self.tls_cert is not None or not is_loopback(self.host)):
             raise InvalidInput(
-                "transport: native knows no TLS; let a proxy beside it do that, or take grpcio",
+                "transport: native knows no TLS and bears silent connections, so it listens on loopback only:"
+                " let a proxy on this machine stand before it, or take grpcio",
                 field="transport",
             )
 

@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import Metric
 from retrieval.errors import BackendUnavailable, FailedPrecondition
 from server.config import ServerConfig
 from server.logs import configure_logs, log
+from server.shared_rates import SharedRates
 from server.worker_process import READY, STOP, TELL_METRICS, run_worker
 
 # A worker that dies is replaced at once, one that dies again within this time later and later.
@@ -66,10 +67,9 @@ class Fleet:
             share_port=True,
             metrics_port=None,
             search_threads=config.search_threads or 1,
-            # Each counts for itself, and clients may be on any.
-            rate_limit=config.rate_limit / config.workers,
         )
         self._context: SpawnContext = multiprocessing.get_context("spawn")
+        self._rates = SharedRates(self._context)
         self._workers: list[_Worker] = []
         self._stopping = False
         self._scraping = threading.Lock()
@@ -94,7 +94,9 @@ class Fleet:
 
     def _start_worker(self, pause_s: float) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=run_worker, args=(self._config, theirs), name="worker")
+        process = self._context.Process(
+            target=run_worker, args=(self._config, theirs, self._rates), name="worker"
+        )
         process.start()
         theirs.close()
         return _Worker(process, ours, time.monotonic(), pause_s)

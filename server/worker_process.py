@@ -11,6 +11,7 @@ from server.app import Server, open_workspace
 from server.config import ServerConfig
 from server.logs import configure_logs, log
 from server.memory import settle_memory
+from server.shared_rates import SharedRates
 from server.threads import event_loop_runner, use_one_thread_per_call
 
 # What goes over the pipe: (kind, what).
@@ -20,24 +21,24 @@ TELL_METRICS = "metrics"
 STOP = ("stop", None)
 
 
-def run_worker(config: ServerConfig, pipe: Connection) -> None:
+def run_worker(config: ServerConfig, pipe: Connection, rates: SharedRates) -> None:
     """Serve until told to stop, or until whoever started this is gone."""
     configure_logs()
     use_one_thread_per_call()
     for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all: the starter decides
         signal.signal(number, signal.SIG_IGN)
     try:
-        event_loop_runner()(_serve(config, pipe))
+        event_loop_runner()(_serve(config, pipe, rates))
     except TwinspireError as error:
         with contextlib.suppress(OSError):
             pipe.send((FAILED, str(error)))
         raise SystemExit(1) from None
 
 
-async def _serve(config: ServerConfig, pipe: Connection) -> None:
+async def _serve(config: ServerConfig, pipe: Connection, rates: SharedRates) -> None:
     stop = asyncio.Event()
     with open_workspace(config.workspace) as ws:
-        server = Server(ws, config)
+        server = Server(ws, config, rates=rates)
 
         def obey() -> None:
             try:

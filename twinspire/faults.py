@@ -117,7 +117,13 @@ def error_from_call(call: FailedCall, target: str) -> TwinspireError:
         details = f"the server at {target} does not answer ({cause}): start it with `twinspire serve`"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         details = f"the server at {target} did not answer in time: retry, or allow more with timeout_s"
-    return error_from_status(Status(code=code.value[0], message=details))
+    error = error_from_status(Status(code=code.value[0], message=details))
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        vars(error)["reason"] = "REQUEST_TOO_LARGE"  # over twice the limit only the library tells
+    return error
+
+
+_TOO_LARGE = "message larger than max"
 
 
 def _first_cause(details: str) -> str:

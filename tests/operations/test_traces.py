@@ -13,7 +13,7 @@ import grpc
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
-from protos.twinspire.v1 import content_pb2, items_pb2, search_pb2
+from protos.twinspire.v1 import content_pb2, items_pb2, search_pb2, search_pb2_grpc
 from retrieval.workspace import Workspace
 from server.app import Server
 from tests.server.running import Failure, Running, failure_of, run_server
@@ -260,3 +260,24 @@ def test_without_the_extra_traces_are_refused_with_advice() -> None:
     )
 
     assert "pip install 'twinspire[otel]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_every_worker_sends_its_spans(source: Workspace, collector: Collector) -> None:
+    command = [sys.executable, "-m", "twinspire", "--workspace", str(source.root), "serve"]
+    options = ["--port", "0", "--workers", "2", "--traces"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        target = process.stdout.readline().strip().rpartition(" ")[2]
+        alone = [("grpc.use_local_subchannel_pool", 1)]  # each channel a connection, for any of the workers
+        request = search_pb2.SearchRequest(collection=COLLECTION, query=search_pb2.Query(text="north"))
+        prefixes = set()
+        for _ in range(12):
+            with grpc.insecure_channel(target, options=alone) as channel:
+                answer = search_pb2_grpc.SearchServiceStub(channel).Search(request, timeout=20)
+                prefixes.add(answer.search_id.partition("-")[0])
+        process.terminate()
+
+    names = [collector.next().name for _ in range(12)]
+    assert names == ["twinspire.v1.SearchService/Search"] * 12
+    assert len(prefixes) == 2

@@ -12,9 +12,11 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
+from retrieval.errors import Exhausted
 from server.wire import delimited
 from tests.server.running import TIMEOUT_S, Failure, Running, unpack
 from tests.server.workspaces import COLLECTION, WORDS, make_workspace
+from twinspire.client import Client
 
 Fails: TypeAlias = Callable[[Callable[[], Any]], Failure]
 
@@ -365,3 +367,18 @@ def test_bytes_that_were_tampered_with_never_get_an_internal_error(shared: Runni
         except grpc.RpcError as error:
             codes.add(error.code())
     assert codes <= allowed
+
+
+@pytest.mark.parametrize("size", [15_000, 30_000])
+def test_the_client_tells_a_request_over_the_limit_however_large(
+    start_server: Callable[..., Running], size: int
+) -> None:
+    running = start_server(max_request_bytes=10_000)
+
+    with (
+        Client(f"127.0.0.1:{running.server.port}") as client,
+        pytest.raises(Exhausted) as caught,
+    ):
+        client.search(COLLECTION, "x" * size)
+
+    assert caught.value.reason == "REQUEST_TOO_LARGE"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from protos.twinspire.v1 import encoders_pb2, search_pb2
 from server.access import TokenBucket
 from server.keys import add_key
 from server.permissions import HEALTH, Role
+from server.shared_rates import SLOTS, SharedRates
 from tests.server.keyed import bearer, eventually, keyed_server
 from tests.server.running import Failure, Running
 from tests.server.workspaces import COLLECTION
@@ -150,3 +152,38 @@ def test_the_rate_comes_back_with_time(start_server: Callable[..., Running], tmp
     time.sleep(0.8)
 
     assert isinstance(keyed.as_role(Role.READ, SEARCH, one().SerializeToString()), bytes)
+
+
+def test_buckets_of_a_key_are_one_in_shared_memory() -> None:
+    rates = SharedRates(get_context("spawn"))
+    here, there = rates.bucket(b"a" * 32, 0.5), rates.bucket(b"a" * 32, 0.5)
+    other = rates.bucket(b"b" * 32, 0.5)
+    assert here
+    assert there
+    assert other
+
+    here.take(1)
+
+    assert 1.5 < there.wait_s(1) <= 2.0
+    assert other.wait_s(1) == 0
+
+
+def test_a_shared_bucket_does_what_one_alone_does() -> None:
+    clock = Clock()
+    shared = SharedRates(get_context("spawn"), clock).bucket(b"a" * 32, 5.0)
+    assert shared
+    alone = TokenBucket(5.0, clock)
+
+    for cost, seconds in ((3, 0.1), (50, 1.0), (1, 100.0), (7, 0.0), (1, 0.5)):
+        assert shared.wait_s(cost) == pytest.approx(alone.wait_s(cost))
+        shared.take(cost)
+        alone.take(cost)
+        clock.now += seconds
+
+
+def test_keys_beyond_the_room_are_not_shared() -> None:
+    rates = SharedRates(get_context("spawn"))
+    for number in range(1, SLOTS + 1):
+        rates.bucket(number.to_bytes(32, "little"), 1.0)
+
+    assert rates.bucket(b"x" * 32, 1.0) is None

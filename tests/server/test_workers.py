@@ -18,6 +18,8 @@ from protos.twinspire.v1 import items_pb2, items_pb2_grpc, search_pb2, search_pb
 from retrieval.items import Item
 from retrieval.workspace import Workspace
 from server.config import ServerConfig
+from server.keys import add_key
+from server.permissions import Role
 from tests.server.workspaces import COLLECTION, make_workspace
 
 WORKERS = 2
@@ -226,3 +228,21 @@ def test_a_search_finds_what_another_process_stored(tmp_path: Path) -> None:
 def test_a_server_has_at_least_one_worker() -> None:
     with pytest.raises(Exception, match="workers: expected at least 1"):
         ServerConfig(workspace=Path(), workers=0)
+
+
+def test_a_keys_rate_is_one_for_all_workers(tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    make_workspace(folder).close()
+    key = add_key(folder / "keys.json", "job", Role.READ, rate_limit=0.01)
+    fleet = Fleet(folder)
+    request = search_pb2.SearchRequest(collection=COLLECTION, query=search_pb2.Query(text="north"))
+
+    codes = []
+    for channel in fleet.channels:
+        search = search_pb2_grpc.SearchServiceStub(channel).Search
+        metadata = (("authorization", f"Bearer {key}"),)
+        call = search.future(request, timeout=TIMEOUT_S, metadata=metadata, wait_for_ready=True)
+        codes.append(call.code())
+    fleet.close()
+
+    assert sorted(code.name for code in codes) == ["OK"] + ["RESOURCE_EXHAUSTED"] * (CONNECTIONS - 1)
