@@ -132,7 +132,7 @@ class MediaDemo(Tour):
                 on_progress=FusionDisplay(progress),
             )
         self._is_there(workspace, FUSION)
-        told = compared(workspace, MUSIC, report, belonging, encoder.feature_fingerprint)
+        told = compared(workspace, MUSIC, report, belonging)
         write_fusion_report(told, self.session.root / WEIGHTS_FILE)
         if not self.console.quiet:
             show(told)

@@ -82,7 +82,7 @@ def run_layer_fusion(
             backbone_folder=folder,
             on_progress=FusionDisplay(progress),
         )
-    told = compared(workspace, collection, report, belonging, encoder.feature_fingerprint)
+    told = compared(workspace, collection, report, belonging)
     if html:
         write_fusion_report(told, html)
     if as_json:
@@ -203,13 +203,13 @@ def compared(
     collection: str,
     report: "LayerFusionReport",
     belonging: "Belonging",
-    feature_fingerprint: str,
 ) -> "FusionFigures":
     """Put intervals to a training's figures, and what probes found beside its weights."""
     from encoders.training.fusion_fit import AVERAGE, FUSED
     from evaluation.fusion_report import figures
 
-    r2, targets = probed_layers(workspace, collection, feature_fingerprint)
+    backbone = str(report.card.training["backbone"])
+    r2, targets = probed_layers(workspace, collection, backbone)
     return figures(
         {name: ranked.values for name, ranked in report.systems.items()},
         report.systems[FUSED].chance,
@@ -230,14 +230,13 @@ def compared(
     )
 
 
-def probed_layers(
-    workspace: "Workspace", collection: str, feature_fingerprint: str
-) -> tuple[list[float], list[str]]:
-    """Return what the newest probing of these features found: R2 by layer, and what each knows best."""
+def probed_layers(workspace: "Workspace", collection: str, backbone: str) -> tuple[list[float], list[str]]:
+    """Return what the newest probing of a model's layers found: R2 by layer, and what each knows best."""
+    from encoders.probing.probing import RUN_KIND
     from retrieval.registry import list_runs
 
-    for run in list_runs(workspace, kind="probe", collection=collection):
-        if run.config.get("fingerprint") == feature_fingerprint and run.artifacts:
+    for run in list_runs(workspace, kind=RUN_KIND, collection=collection):
+        if run.model == backbone and run.artifacts:
             return _by_layer(run.artifacts)
     return [], []
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from encoders.layer_fusion.network import FusionNetwork
 from encoders.training.checkpoint import CheckpointFile
@@ -33,6 +34,34 @@ class FusionTraining:
     work: Path
     on_progress: OnEvent
 
+    def batches(self, learned: Rows, network: FusionNetwork) -> FusionBatches:
+        """Make batches of some items, whose mined negatives follow the network."""
+        data, config = self.data, self.config
+        return FusionBatches(
+            data.features,
+            learned,
+            data.relations,
+            data.groups,
+            config.batch_size,
+            config.mined,
+            config.seed,
+            network.encode,
+        )
+
+    def objective(self, network: FusionNetwork) -> FusionObjective:
+        """Put the loss to a network."""
+        return FusionObjective(
+            network,
+            loss=self.config.loss,
+            margin=self.config.margin,
+            temperature=self.config.temperature,
+            dropout=self.config.dropout,
+        )
+
+    def rank(self, vectors: NDArray[np.float32], items: Rows) -> Ranked:
+        """Let items look for those that belong to them."""
+        return rank(vectors, items, self.data.relations, self.data.groups)
+
 
 def compare(training: FusionTraining) -> tuple[dict[str, Ranked], dict[str, Any]]:
     """Rank the held-out items of every fold by each system."""
@@ -52,7 +81,7 @@ def compare(training: FusionTraining) -> tuple[dict[str, Ranked], dict[str, Any]
         vectors[FUSED] = network.encode(features)
         for system, rows in vectors.items():
             directions = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-            parts.setdefault(system, []).append(rank(directions, test, data.relations, data.groups))
+            parts.setdefault(system, []).append(training.rank(directions, test))
     systems = {system: pooled(ranked) for system, ranked in parts.items()}
     if not len(systems[FUSED].queries):
         raise InvalidTrainingData("in no fold do two groups belong together: fewer folds, or other labels")
@@ -71,36 +100,17 @@ def fit(
     learned = np.flatnonzero(~np.isin(training.folds, [stopping, -1 if held_out is None else held_out]))
     watched = np.flatnonzero(training.folds == stopping)
     torch.manual_seed(config.seed)
-    shape = config.shape(*data.features.shape[1:])
-    network = FusionNetwork(shape, data.features[learned])
-    batches = FusionBatches(
-        data.features,
-        learned,
-        data.relations,
-        data.groups,
-        config.batch_size,
-        config.mined,
-        config.seed,
-        network.encode,
-    )
+    network = FusionNetwork(config.shape(*data.features.shape[1:]), data.features[learned])
+    batches = training.batches(learned, network)
     if batches.steps_per_epoch == 0:
         raise InvalidTrainingData(f"{stage}: nothing to learn from: no two groups of it belong together")
-    objective = FusionObjective(
-        network,
-        loss=config.loss,
-        margin=config.margin,
-        temperature=config.temperature,
-        dropout=config.dropout,
-    )
     training.on_progress(StageStarted(stage=stage))
     progress = train(
-        objective,
+        training.objective(network),
         batches,
         config.stage(stage),
         training.on_progress,
-        measure=lambda: rank(
-            network.encode(data.features[watched]), watched, data.relations, data.groups
-        ).means(),
+        measure=lambda: training.rank(network.encode(data.features[watched]), watched).means(),
         checkpoint=CheckpointFile(training.work / f"{stage.replace(' ', '-')}.pt"),
     )
     return network, progress.history
