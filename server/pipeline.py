@@ -5,19 +5,18 @@ single search at an idle server goes out at once, and under load batches grow by
 """
 
 import asyncio
-import queue
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any
 
 from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome
 from server.answering import Answerer, Task
 from server.calls import unexpected
+from server.jobs import Delivery, Job, Promise, Stage, deliver_soon
 from server.metrics import Metrics
 from server.translation.answers import responses_in
 from server.translation.queries import Plan
@@ -28,99 +27,6 @@ HEAVY_ENCODE_S = 0.001
 MIN_PART = 8
 # What an overloaded caller is told to wait.
 RETRY_AFTER_S = 0.1
-
-
-class Job:
-    """Searches of one call: they are admitted, cancelled and answered together."""
-
-    __slots__ = ("deadline", "future", "loop", "work")
-
-    def __init__(
-        self,
-        work: list[Task] | Block,
-        loop: asyncio.AbstractEventLoop,
-        deadline: float | None,
-        future: "Promise | None" = None,
-    ) -> None:
-        self.work = work
-        self.loop = loop
-        self.future: asyncio.Future[Any] | Promise = future or loop.create_future()
-        self.deadline = deadline  # perf_counter
-
-    @property
-    def awaited(self) -> asyncio.Future[Any]:
-        """The future, where it is one that can be awaited."""
-        assert isinstance(self.future, asyncio.Future)
-        return self.future
-
-
-class Promise:
-    """What a search comes to, told to a function rather than to who awaits it: costs a fifth of a future."""
-
-    __slots__ = ("_settled", "_then")
-
-    def __init__(self, then: Callable[[Any], None]) -> None:
-        self._then = then
-        self._settled = False
-
-    def done(self) -> bool:
-        """Tell whether it is settled."""
-        return self._settled
-
-    def set_result(self, result: Any) -> None:
-        """Tell the result, an error too."""
-        self._settled = True
-        self._then(result)
-
-    set_exception = set_result
-
-
-_Delivery: TypeAlias = tuple[asyncio.Future[Any] | Promise, Any]
-
-
-class Stage:
-    """Threads that each take all that waits, and work on it."""
-
-    def __init__(self, name: str, work: Callable[[list[Job]], None], *, max_batch: int, threads: int) -> None:
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._work = work
-        self._max_batch = max_batch
-        self._threads = [
-            threading.Thread(target=self._run, name=f"{name}-{at}", daemon=True) for at in range(threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def put(self, job: Job) -> None:
-        """Let a job wait."""
-        self._queue.put(job)
-
-    def stop(self) -> None:
-        """Do what waits, then end the threads."""
-        for _ in self._threads:
-            self._queue.put(None)
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        running = True
-        while running:
-            job = self._queue.get()
-            if job is None:
-                return
-            batch, size = [job], len(job.work)
-            while size < self._max_batch:
-                try:
-                    job = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    running = False
-                    break
-                batch.append(job)
-                size += len(job.work)
-            self._work(batch)
-            del batch, job  # an idle thread keeps nothing alive
 
 
 class Pipeline:
@@ -318,12 +224,12 @@ class Pipeline:
         except BaseException as error:
             known = unexpected("answer", error)
             outcomes, answers = [known] * len(tasks), [[known] * len(block) for block in blocks]
-        deliveries: list[_Delivery] = []
+        deliveries: list[Delivery] = []
         next_outcome, next_answer = iter(outcomes), iter(answers)
         for job, work in taken:
             result = next(next_answer) if isinstance(work, Block) else list(islice(next_outcome, len(work)))
             deliveries.append((job.future, result))
-        _deliver_soon(taken[0][0].loop, deliveries)
+        deliver_soon(taken[0][0].loop, deliveries)
         self._count([*tasks, *blocks], len(tasks) + sum(map(len, blocks)))
 
     def _count(self, works: Sequence[Task | Block], queries: int) -> None:
@@ -341,7 +247,7 @@ class Pipeline:
             if job.deadline is not None and now >= job.deadline:
                 self._metrics.dropped.labels("deadline").inc(len(job.work))
                 error = DeadlineExceeded("the deadline passed while the search waited")
-                _deliver_soon(job.loop, [(job.future, error)])
+                deliver_soon(job.loop, [(job.future, error)])
                 continue
             for work in [job.work] if isinstance(job.work, Block) else job.work:
                 work.queue_ms = work.queue_ms or (now - work.started) * 1e3
@@ -364,21 +270,3 @@ def _last_deadline(jobs: Sequence[Job]) -> float | None:
     """Return when nobody waits for these any more; None if somebody waits for ever."""
     deadlines = [job.deadline for job in jobs if job.deadline is not None]
     return max(deadlines, default=None) if len(deadlines) == len(jobs) else None
-
-
-def _deliver_soon(loop: asyncio.AbstractEventLoop, deliveries: list[_Delivery]) -> None:
-    """Hand results to the calls that wait, in one wake-up of the loop."""
-    try:
-        loop.call_soon_threadsafe(_deliver, deliveries)
-    except RuntimeError:
-        return  # the loop is closed: nobody waits any more
-
-
-def _deliver(deliveries: list[_Delivery]) -> None:
-    for future, outcome in deliveries:
-        if future.done():
-            continue
-        if isinstance(outcome, BaseException):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)
