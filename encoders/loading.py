@@ -21,6 +21,7 @@ LOADERS: Mapping[str, str] = {
     "layer_fusion": "encoders.layer_fusion.encoder",
     "stored_features": "encoders.stored_features",
     "projection": "encoders.projection.encoder",
+    "modality_fusion": "encoders.modality_fusion.encoder",
 }
 
 

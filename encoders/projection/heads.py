@@ -16,11 +16,26 @@ NORM_EPSILON = 1e-5  # as torch's LayerNorm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProjectionShape:
-    """The widths of a projection: of what the two backbones give, and of the space that both meet in."""
+class SideShape:
+    """One side: what its backbone gives, and the kernel that looks at it, if there is one."""
 
-    media_width: int
-    text_width: int
+    width: int  # of the backbone's vectors
+    landmarks: int = 0  # vectors that others are compared with; 0 = no kernel
+    rank: int = 0  # what is kept of the likenesses
+    gamma: float = 0.0  # how fast likeness falls with distance
+
+    @property
+    def read_width(self) -> int:
+        """What the linear map reads."""
+        return self.rank if self.landmarks else self.width
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionShape:
+    """The widths of a projection: of its two sides, and of the space that both meet in."""
+
+    media: SideShape
+    text: SideShape
     dims: int
     hidden: int = 0  # width of the hidden layer beside the linear one; 0 = none
 
@@ -30,11 +45,16 @@ class ProjectionShape:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        for name, lowest in {"media_width": 1, "text_width": 1, "dims": 1, "hidden": 0}.items():
-            if getattr(self, name) < lowest:
-                raise InvalidInput(
-                    f"{name}: expected at least {lowest}, got {getattr(self, name)}", field=name
-                )
+        told = {"media width": self.media.width, "text width": self.text.width, "dims": self.dims}
+        for name, got in told.items():
+            if got < 1:
+                raise InvalidInput(f"{name}: expected at least 1, got {got}", field=name)
+        if self.hidden < 0:
+            raise InvalidInput(f"hidden: expected at least 0, got {self.hidden}", field="hidden")
+
+    def side(self, name: str) -> SideShape:
+        """Return the side "media" or "text"."""
+        return self.media if name == "media" else self.text
 
     def to_card(self) -> dict[str, Any]:
         """Return what the card says of it."""
@@ -48,17 +68,28 @@ class ProjectionShape:
             IncompatibleModel: if the card tells of no projection.
         """
         try:
-            return cls(**{name: int(told[name]) for name in cls.__slots__})
+            return cls(
+                media=SideShape(**told["media"]),
+                text=SideShape(**told["text"]),
+                dims=int(told["dims"]),
+                hidden=int(told["hidden"]),
+            )
         except (KeyError, TypeError, ValueError, InvalidInput) as error:
             raise IncompatibleModel("the card tells of no projection") from error
 
     def tensors(self, side: str) -> dict[str, tuple[int, ...]]:
-        """Return the tensors of a side, "media" or "text", with their shapes."""
-        width = self.media_width if side == "media" else self.text_width
+        """Return the tensors of a side with their shapes."""
+        own = self.side(side)
+        width = own.read_width
         shapes: dict[str, tuple[int, ...]] = {
             "linear.weight": (self.dims, width),
             "linear.bias": (self.dims,),
         }
+        if own.landmarks:
+            shapes |= {
+                "kernel.landmarks": (own.landmarks, own.width),
+                "kernel.whitening": (own.rank, own.landmarks),
+            }
         if self.hidden:
             shapes |= {
                 "hidden.weight": (self.hidden, width),
@@ -70,8 +101,26 @@ class ProjectionShape:
         return {f"{side}.{name}": shape for name, shape in shapes.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class KernelMap:
+    """Likenesses to landmarks, exp(-gamma * distance squared), decorrelated: a Gaussian kernel's features.
+
+    Source: Williams and Seeger 2001, "Using the Nystroem method to speed up kernel machines".
+    """
+
+    landmarks: Floats | NDArray[np.float64]  # unit rows, (landmarks, width)
+    whitening: Floats | NDArray[np.float64]  # (rank, landmarks)
+    gamma: float
+
+    def __call__(self, vectors: Floats) -> Floats:
+        """Map unit rows, shape (n, width), to features, shape (n, rank)."""
+        # In double precision, as small likenesses are made large: a batch of another size rounds otherwise.
+        likeness = np.exp(2 * self.gamma * (vectors.astype(np.float64) @ self.landmarks.T - 1))
+        return np.asarray(likeness @ self.whitening.T, np.float32)
+
+
 class Head:
-    """One side: `linear(x) + out(relu(norm(hidden(x))))`, of length 1."""
+    """One side: `linear(x) + out(relu(norm(hidden(x))))`, of length 1; x may come from a kernel."""
 
     def __init__(self, shape: ProjectionShape, side: str, tensors: Mapping[str, Floats]) -> None:
         """Check the tensors' shapes.
@@ -83,7 +132,13 @@ class Head:
             if name not in tensors or tensors[name].shape != expected:
                 got = tensors[name].shape if name in tensors else None
                 raise CorruptArtifact(f"projection: {name}: expected shape {expected}, got {got}")
-        self._dims, self._hidden = shape.dims, shape.hidden
+        self._dims, self._hidden, own = shape.dims, shape.hidden, shape.side(side)
+        self._kernel: KernelMap | None = None
+        if own.landmarks:
+            landmarks, whitening = (
+                tensors[f"{side}.kernel.{name}"].astype(np.float64) for name in ("landmarks", "whitening")
+            )
+            self._kernel = KernelMap(landmarks, whitening, own.gamma)
         self._tensors = {name.removeprefix(f"{side}."): tensors[name] for name in shape.tensors(side)}
 
     def __call__(self, vectors: Floats) -> Floats:
@@ -94,6 +149,8 @@ class Head:
         """
         if not len(vectors):
             return np.zeros((0, self._dims), np.float32)
+        if self._kernel is not None:
+            vectors = self._kernel(vectors)
         tensors = self._tensors
         projected = vectors @ tensors["linear.weight"].T + tensors["linear.bias"]
         if self._hidden:

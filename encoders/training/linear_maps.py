@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.projection.heads import KernelMap
+
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -61,6 +63,25 @@ def _whitening(centred: Doubles, regularisation: float) -> Doubles:
     covariance[np.diag_indices_from(covariance)] += regularisation * np.trace(covariance) / len(covariance)
     values, directions = np.linalg.eigh(covariance)
     return np.asarray(directions / np.sqrt(np.maximum(values, 1e-12)) @ directions.T)
+
+
+def gaussian_kernel(vectors: Floats, *, gamma: float, landmarks: int, rank: int, seed: int) -> KernelMap:
+    """Make a kernel's features of which a linear map can be learned that is none of the vectors themselves.
+
+    Args:
+        vectors: unit rows to draw landmarks from, shape (n, width).
+        gamma: how fast likeness falls with distance.
+        landmarks: how many are drawn, at most.
+        rank: how many directions of their likenesses are kept, at most.
+        seed: of the draw.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(vectors))[:landmarks]
+    chosen = vectors[np.sort(drawn)]
+    likeness = np.exp(2 * gamma * (chosen @ chosen.T - 1)).astype(np.float64)
+    values, directions = np.linalg.eigh(likeness)
+    kept = min(rank, int((values > 1e-5 * values[-1]).sum()))
+    whitening = (directions[:, ::-1][:, :kept] / np.sqrt(values[::-1][:kept])).T
+    return KernelMap(chosen, np.ascontiguousarray(whitening, np.float32), gamma)
 
 
 def ridge(inputs: Floats, outputs: Floats, penalty: float) -> tuple[LinearMap, LinearMap]:

@@ -83,10 +83,7 @@ def read_pairs(ws: Workspace, collection: str, fingerprint: str, source: PairSou
         captions=list(distinct),
         caption_of=np.array([distinct[text] for text in captions], np.int64),
         groups=groups,
-        group_names=[
-            min(held[row].id for row in np.flatnonzero(groups == number))
-            for number in range(groups.max() + 1)
-        ],
+        group_names=group_names(groups, [item.id for item in held]),
         without_caption=len(items) - len(told),
         digest=digest.hexdigest(),
     )
@@ -156,37 +153,48 @@ def joined(*labels: Sequence[str]) -> Rows:
     return np.unique([root(item) for item in range(len(parent))], return_inverse=True)[1].astype(np.int64)
 
 
-def deal_parts(pairs: Pairs, *, test: float, validation: float, seed: int) -> Mapping[str, Rows]:
+def deal_parts(
+    groups: Rows, names: Sequence[str], *, test: float, validation: float, seed: int
+) -> Mapping[str, Rows]:
     """Deal whole groups to the parts: to test and validation until they have their share, the rest trains.
 
-    The order is drawn from the names of the groups, so that a pair more moves few others.
+    The order is drawn from the names of the groups, so that an item more moves few others.
 
     Args:
-        pairs: what is dealt.
-        test: the share of the pairs that is held out.
-        validation: the share of the pairs that tells when to stop.
+        groups: of the items, by number, shape (n,).
+        names: of the groups, by number.
+        test: the share of the items that is held out.
+        validation: the share of the items that tells when to stop.
         seed: another one, other parts.
 
     Returns:
-        By part, the numbers of its pairs, ascending.
+        By part, the numbers of its items, ascending.
 
     Raises:
         InvalidTrainingData: if a part would be empty.
     """
-    names = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in pairs.group_names]
-    sizes = np.bincount(pairs.groups)
+    drawn = [hashlib.sha256(f"{seed}:{name}".encode()).digest() for name in names]
+    sizes = np.bincount(groups)
     part_of = np.zeros(len(sizes), np.int64)
-    count, dealt = len(pairs.ids), 0
-    tested, held = round(test * count), round(test * count) + round(validation * count)
-    for group in sorted(range(len(sizes)), key=names.__getitem__):
+    dealt, tested = 0, round(test * len(groups))
+    held = tested + round(validation * len(groups))
+    for group in sorted(range(len(sizes)), key=drawn.__getitem__):
         if dealt >= held:
             break
         part_of[group] = PARTS.index("test" if dealt < tested else "validation")
         dealt += sizes[group]
-    parts = {name: np.flatnonzero(part_of[pairs.groups] == number) for number, name in enumerate(PARTS)}
+    parts = {name: np.flatnonzero(part_of[groups] == number) for number, name in enumerate(PARTS)}
     if min(map(len, parts.values())) < 2:
         raise InvalidTrainingData(
-            f"{count} pairs in {len(sizes)} groups cannot be parted into train, validation and test: group by"
-            " something finer, or add pairs"
+            f"{len(groups)} items in {len(sizes)} groups cannot be parted into train, validation and test:"
+            " group by something finer, or add items"
         )
     return parts
+
+
+def group_names(groups: Rows, ids: Sequence[str]) -> list[str]:
+    """Name every group by the first of its items' ids."""
+    names: dict[int, str] = {}
+    for group, id in sorted(zip(groups.tolist(), ids, strict=True)):
+        names.setdefault(group, id)
+    return [names[group] for group in range(len(names))]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,6 @@ from encoders.card import EncoderCard
 from encoders.encoder import Encoder
 from encoders.memory import encode_within_memory
 from encoders.projection.encoder import media_encoder, save_projection
-from encoders.projection.heads import Head
 from encoders.training.checkpoint import CheckpointFile
 from encoders.training.cross_modal import CrossModalRanks
 from encoders.training.events import OnEvent, StageStarted, StepDone, ignore
@@ -96,7 +95,13 @@ def train_projection(
         raise InvalidInput(f"text encoder: {text.reference} takes no texts", field="text_encoder")
     on_progress(StageStarted(stage="read"))
     pairs = read_pairs(ws, collection, media.encoder.card.fingerprint, source)
-    parts = deal_parts(pairs, test=config.test, validation=config.validation, seed=config.split_seed)
+    parts = deal_parts(
+        pairs.groups,
+        pairs.group_names,
+        test=config.test,
+        validation=config.validation,
+        seed=config.split_seed,
+    )
     record = {
         **config.record(),
         **asdict(source),
@@ -114,14 +119,20 @@ def train_projection(
 
 
 def caption_vectors(
-    ws: Workspace, captions: Sequence[str], encoder: Encoder, on_progress: OnEvent = ignore
+    ws: Workspace,
+    captions: Sequence[str],
+    encoder: Encoder,
+    on_progress: OnEvent = ignore,
+    *,
+    side: Literal["query", "item"] = "query",
 ) -> Floats:
-    """Encode captions as queries, as they will be asked; once, however often one trains.
+    """Encode captions, by default as queries, as they will be asked; once, however often one trains.
 
     Returns:
         Unit rows, shape (captions, dims).
     """
-    told = hashlib.sha256(encoder.card.fingerprint.encode())
+    told = hashlib.sha256(f"{side} {encoder.card.fingerprint}".encode())
+    encode = encoder.encode_queries if side == "query" else encoder.encode_items
     for caption in captions:
         told.update(f"{len(caption)}:{caption}".encode())
     file = CheckpointFile(ws.models / ".captions" / f"{told.hexdigest()[:24]}.pt")
@@ -132,7 +143,7 @@ def caption_vectors(
     rows = []
     for start in range(0, len(captions), _ENCODED_AT_ONCE):
         contents = [Content(text=caption) for caption in captions[start : start + _ENCODED_AT_ONCE]]
-        rows.append(encode_within_memory(encoder.encode_queries, contents))
+        rows.append(encode_within_memory(encode, contents))
         done = start + len(contents)
         on_progress(StepDone(stage="captions", step=done, steps=len(captions), loss=0.0, learning_rate=0.0))
     vectors = np.concatenate(rows)
@@ -157,22 +168,20 @@ def _finish(
     media: Backbone,
     text: Backbone,
 ) -> ProjectionReport:
-    objective = fit(training)
+    fitted = fit(training)
     training.on_progress(StageStarted(stage="save"))
-    tensors, shape = objective.tensors(), training.shape
     systems = {
         "ridge": ridge_baseline(training),
         "closed form": closed_form(training),
-        # The numpy heads, which will serve, and not the modules that were trained.
-        TRAINED: training.ranks(Head(shape, "media", tensors), Head(shape, "text", tensors), "test"),
+        TRAINED: fitted.ranks(training, "test"),  # in numpy, as it will be served
     }
     level = training.chance("test")
     metrics = card_metrics(systems, level)
     folder = model_folder(ws, name, job.position["version"])
     card = save_projection(
         folder,
-        shape,
-        tensors,
+        fitted.shape,
+        fitted.tensors,
         source.modality,
         (media.encoder.card, media.folder),
         (text.encoder.card, text.folder),

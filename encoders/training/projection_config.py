@@ -14,6 +14,7 @@ WATCHED = "MRR"  # the mean of both directions: smoother than a recall
 _LOWEST: Mapping[str, float] = {
     "dims": 1,
     "hidden": 0,
+    "landmarks": 2,
     "noise": 0,
     "epochs": 1,
     "batch_size": 2,
@@ -28,6 +29,10 @@ class ProjectionConfig:
 
     dims: int = 200  # of the common space; at most as wide as the narrower backbone
     start: StartKind = "closed_form"  # canonical correlations; or random
+    kernel: bool = True  # linear maps of a Gaussian kernel's features, not of the vectors themselves
+    landmarks: int = 1024  # of the kernel, drawn from the training pairs
+    media_gamma: float | None = None  # of the kernel; None = by the validation pairs; 0 = no kernel
+    text_gamma: float | None = None
     hidden: int = 0  # width of a hidden layer beside the linear one; 0 = none
     dropout: float = 0.3  # of the hidden layer, and of what the media backbone gives
     noise: float = 0.0  # length of what is added to both inputs while training
@@ -55,6 +60,10 @@ class ProjectionConfig:
             got = getattr(self, name)
             if not lowest <= got < math.inf:
                 raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
+        for name in ("media_gamma", "text_gamma"):
+            got = getattr(self, name)
+            if got is not None and not 0 <= got < math.inf:
+                raise InvalidInput(f"{name}: expected at least 0, got {got}", field=name)
         for name in ("learning_rate", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)

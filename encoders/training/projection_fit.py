@@ -1,26 +1,31 @@
 """Fitting a projection to pairs: a closed form to start from, InfoNCE from there. Writes checkpoints only."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
-from encoders.projection.heads import ProjectionShape
+from encoders.projection.heads import Head, KernelMap, ProjectionShape, SideShape
 from encoders.training.checkpoint import CheckpointFile
 from encoders.training.cross_modal import CrossModalRanks, chance, rank_across
 from encoders.training.events import OnEvent, StageStarted
-from encoders.training.linear_maps import LinearMap, correlated, ridge
+from encoders.training.linear_maps import LinearMap, correlated, gaussian_kernel, ridge
 from encoders.training.loop import train
 from encoders.training.pairs import Floats, Pairs, Rows
 from encoders.training.projection_config import ProjectionConfig
 from encoders.training.projection_objective import PairBatches, ProjectionObjective, means
 
-# What is tried on the validation pairs.
+# What is tried on the validation pairs. A kernel of gamma 0 is none.
 REGULARISATIONS = (0.1, 0.3, 1.0, 3.0)
 PENALTIES = (0.1, 0.3, 1.0, 3.0)
+MEDIA_GAMMAS = (0.0, 1.0, 2.0, 4.0, 8.0)
+TEXT_GAMMAS = (0.0, 0.3, 1.0)
+RANK = 600  # of a kernel's features
+
+Map: TypeAlias = Callable[[Floats], Floats]
 
 
 @dataclass(slots=True)
@@ -36,15 +41,6 @@ class ProjectionTraining:
     curves: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)  # by the validation pairs
 
-    @property
-    def shape(self) -> ProjectionShape:
-        """The widths of what is trained."""
-        widths = self.pairs.media.shape[1], self.texts.shape[1]
-        dims = min(self.config.dims, *widths)
-        return ProjectionShape(
-            media_width=widths[0], text_width=widths[1], dims=dims, hidden=self.config.hidden
-        )
-
     def rows(self, *parts: str) -> Rows:
         """Return the numbers of the pairs of some parts."""
         return np.sort(np.concatenate([self.parts[part] for part in parts]))
@@ -53,7 +49,7 @@ class ProjectionTraining:
         """Return the backbones' vectors of pairs, row by row."""
         return self.pairs.media[rows], self.texts[self.pairs.caption_of[rows]]
 
-    def ranks(self, media: Any, text: Any, part: str) -> CrossModalRanks:
+    def ranks(self, media: Map, text: Map, part: str) -> CrossModalRanks:
         """Rank a part by what projects media and what projects texts."""
         rows = self.parts[part]
         captions, caption_of = np.unique(self.pairs.caption_of[rows], return_inverse=True)
@@ -65,7 +61,50 @@ class ProjectionTraining:
         return chance(caption_of, len(captions))
 
 
-def fit(training: ProjectionTraining) -> ProjectionObjective:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the linear maps of both sides read: the backbones' vectors, or kernels of them."""
+
+    media: KernelMap | None
+    text: KernelMap | None
+
+    def read(self, side: str, vectors: Floats) -> Floats:
+        """Turn a backbone's vectors into what the linear map reads."""
+        kernel = self.media if side == "media" else self.text
+        return vectors if kernel is None else kernel(vectors)
+
+    def shape(self, side: str, width: int) -> SideShape:
+        """Describe a side."""
+        kernel = self.media if side == "media" else self.text
+        if kernel is None:
+            return SideShape(width=width)
+        rank, landmarks = kernel.whitening.shape
+        return SideShape(width=width, landmarks=landmarks, rank=rank, gamma=kernel.gamma)
+
+    def tensors(self) -> dict[str, Floats]:
+        """Return the kernels' tensors, as `ProjectionShape.tensors` names them."""
+        return {
+            f"{side}.kernel.{name}": np.asarray(getattr(kernel, name), np.float32)
+            for side, kernel in (("media", self.media), ("text", self.text))
+            if kernel is not None
+            for name in ("landmarks", "whitening")
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A projection as it will be served, in numpy."""
+
+    shape: ProjectionShape
+    tensors: Mapping[str, Floats]
+
+    def ranks(self, training: ProjectionTraining, part: str) -> CrossModalRanks:
+        """Rank a part of the pairs."""
+        media, text = (Head(self.shape, side, self.tensors) for side in ("media", "text"))
+        return training.ranks(media, text, part)
+
+
+def fit(training: ProjectionTraining) -> Fitted:
     """Train on the training pairs until the validation pairs say stop, then as long on both.
 
     Fills `training.curves` and `training.chosen`.
@@ -74,57 +113,110 @@ def fit(training: ProjectionTraining) -> ProjectionObjective:
         EncoderFault: if the training diverged.
     """
     config = training.config
-    torch.manual_seed(config.seed)
-    regularisation = config.regularisation or _best_regularisation(training)
-    searched = _stage(training, "search", ("train",), regularisation, epochs=config.epochs, measured=True)
-    best = searched["best_epoch"]
-    training.chosen |= {"regularisation": regularisation, "epochs": best}
-    kept = _stage(training, "final", ("train", "validation"), regularisation, epochs=best, measured=False)
-    objective: ProjectionObjective = kept["objective"]
-    return objective
+    _choose(training)
+    _, best = _stage(training, "search", ("train",), epochs=config.epochs, measured=True)
+    training.chosen["epochs"] = best
+    return _stage(training, "final", ("train", "validation"), epochs=best, measured=False)[0]
 
 
-def _best_regularisation(training: ProjectionTraining) -> float:
-    scores = {}
-    for regularisation in REGULARISATIONS:
-        media, text = _start(training, training.rows("train"), regularisation)
-        scores[regularisation] = means(training.ranks(media, text, "validation").means())["MRR"]
-    return max(scores, key=scores.__getitem__)
+def _choose(training: ProjectionTraining) -> None:
+    """Choose the kernels, then the regularisation, each by the closed form on the validation pairs."""
+    config, rows = training.config, training.rows("train")
+    chosen = training.chosen
+    chosen |= {"media_gamma": 0.0, "text_gamma": 0.0, "regularisation": config.regularisation or 1.0}
+    tried: list[tuple[str, tuple[float, ...], float | None]] = [
+        ("regularisation", REGULARISATIONS, config.regularisation or None)
+    ]
+    if config.kernel:
+        tried = [
+            ("media_gamma", MEDIA_GAMMAS, config.media_gamma),
+            ("text_gamma", TEXT_GAMMAS, config.text_gamma),
+            *tried,
+        ]
+    for name, values, told in tried:
+        scores = {}
+        for value in values if told is None else ():
+            chosen[name] = value
+            reading = _reading(training, rows)
+            ranks = training.ranks(*_closed_form(training, rows, reading), "validation")
+            scores[value] = means(ranks.means())["MRR"]
+        chosen[name] = max(scores, key=scores.__getitem__) if scores else float(told or 0)
 
 
-def _start(training: ProjectionTraining, rows: Rows, regularisation: float) -> tuple[LinearMap, LinearMap]:
+def _reading(training: ProjectionTraining, rows: Rows) -> Reading:
+    """Make the kernels that were chosen, of the pairs of these rows."""
+    kernels: dict[str, KernelMap | None] = {}
+    for side, vectors in zip(("media", "text"), training.paired(rows), strict=True):
+        gamma = training.chosen[f"{side}_gamma"]
+        kernels[side] = (
+            gaussian_kernel(
+                vectors,
+                gamma=gamma,
+                landmarks=training.config.landmarks,
+                rank=RANK,
+                seed=training.config.seed,
+            )
+            if gamma
+            else None
+        )
+    return Reading(**kernels)
+
+
+def _start(training: ProjectionTraining, rows: Rows, reading: Reading) -> tuple[LinearMap, LinearMap]:
     media, texts = training.paired(rows)
-    return correlated(media, texts, dims=training.shape.dims, regularisation=regularisation)
+    return correlated(
+        reading.read("media", media),
+        reading.read("text", texts),
+        dims=training.config.dims,
+        regularisation=training.chosen["regularisation"],
+    )
+
+
+def _closed_form(training: ProjectionTraining, rows: Rows, reading: Reading) -> tuple[Map, Map]:
+    media, text = _start(training, rows, reading)
+    return (
+        lambda vectors: media(reading.read("media", vectors)),
+        lambda vectors: text(reading.read("text", vectors)),
+    )
+
+
+def _shape(training: ProjectionTraining, reading: Reading) -> ProjectionShape:
+    media = reading.shape("media", training.pairs.media.shape[1])
+    text = reading.shape("text", training.texts.shape[1])
+    dims = min(training.config.dims, media.read_width, text.read_width)
+    return ProjectionShape(media=media, text=text, dims=dims, hidden=training.config.hidden)
 
 
 def _stage(
-    training: ProjectionTraining,
-    name: str,
-    parts: tuple[str, ...],
-    regularisation: float,
-    *,
-    epochs: int,
-    measured: bool,
-) -> dict[str, Any]:
+    training: ProjectionTraining, name: str, parts: tuple[str, ...], *, epochs: int, measured: bool
+) -> tuple[Fitted, int]:
+    """Train from the start on some parts; returns the projection and its best epoch."""
     config, pairs, rows = training.config, training.pairs, training.rows(*parts)
     training.on_progress(StageStarted(stage=name, detail=f"{len(rows)} pairs"))
     torch.manual_seed(config.seed)
+    reading = _reading(training, rows)
+    read_media = reading.read("media", pairs.media[rows])
+    shape = _shape(training, reading)
     objective = ProjectionObjective(
-        training.shape,
+        shape,
         dropout=config.dropout,
         noise=config.noise,
         temperature=config.temperature,
-        centre=pairs.media[rows].mean(axis=0),
+        centre=read_media.mean(axis=0),
     )
     if config.start == "closed_form":
-        objective.start_at(*_start(training, rows, regularisation))
+        objective.start_at(*_start(training, rows, reading))
+
+    def fitted() -> Fitted:
+        return Fitted(shape, objective.tensors() | reading.tensors())
+
     if epochs == 0:  # the start was best
-        return {"objective": objective, "best_epoch": 0}
+        return fitted(), 0
     done = train(
         objective,
         PairBatches(
-            media=pairs.media[rows],
-            texts=training.texts,
+            media=read_media,
+            texts=reading.read("text", training.texts),
             caption_of=pairs.caption_of[rows],
             groups=pairs.groups[rows],
             batch_size=config.batch_size,
@@ -132,19 +224,11 @@ def _stage(
         ),
         replace(config.stage(name), epochs=epochs, patience=config.patience if measured else 0),
         training.on_progress,
-        measure=(lambda: means(_ranks(training, objective, "validation").means())) if measured else None,
+        measure=(lambda: means(fitted().ranks(training, "validation").means())) if measured else None,
         checkpoint=CheckpointFile(training.work / f"{name}.pt"),
     )
     training.curves[name] = done.history
-    return {"objective": objective, "best_epoch": done.best_epoch}
-
-
-def _ranks(training: ProjectionTraining, objective: ProjectionObjective, part: str) -> CrossModalRanks:
-    return training.ranks(
-        lambda vectors: objective.project("media", vectors),
-        lambda vectors: objective.project("text", vectors),
-        part,
-    )
+    return fitted(), done.best_epoch
 
 
 def ridge_baseline(training: ProjectionTraining) -> CrossModalRanks:
@@ -162,4 +246,4 @@ def ridge_baseline(training: ProjectionTraining) -> CrossModalRanks:
 def closed_form(training: ProjectionTraining) -> CrossModalRanks:
     """Rank the test pairs by what the training starts from."""
     rows = training.rows("train", "validation")
-    return training.ranks(*_start(training, rows, training.chosen["regularisation"]), "test")
+    return training.ranks(*_closed_form(training, rows, _reading(training, rows)), "test")

@@ -42,7 +42,7 @@ class HeadModule(nn.Module):
             nn.init.zeros_(self.out.weight)  # so that it starts as the linear map
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """Project, shape (n, width) -> (n, dims), unit rows."""
+        """Project what the kernel or the backbone gives, shape (n, width) -> (n, dims), unit rows."""
         projected = self.linear(vectors)
         if self.has_hidden:
             projected = projected + self.out(self.drop(self.norm(self.hidden(vectors)).relu()))
@@ -57,8 +57,8 @@ class ProjectionObjective(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.media = HeadModule(shape.media_width, shape, dropout)
-        self.text = HeadModule(shape.text_width, shape, dropout)
+        self.media = HeadModule(shape.media.read_width, shape, dropout)
+        self.text = HeadModule(shape.text.read_width, shape, dropout)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
         self.noise = noise
         self.drop = nn.Dropout(dropout)
@@ -90,13 +90,13 @@ class ProjectionObjective(nn.Module):
 
     @torch.inference_mode()
     def project(self, side: str, vectors: Floats) -> Floats:
-        """Project vectors of a backbone, without dropout."""
+        """Project what the linear maps read, without dropout."""
         head = self.media if side == "media" else self.text
         head.eval()
         return np.asarray(head(torch.from_numpy(vectors)).numpy())
 
     def tensors(self) -> dict[str, Floats]:
-        """Return what `ProjectionShape.tensors` names."""
+        """Return what `ProjectionShape.tensors` names, but for the kernels."""
         return {
             name: tensor.detach().numpy()
             for name, tensor in self.state_dict().items()

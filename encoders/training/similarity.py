@@ -58,12 +58,13 @@ def rank(vectors: NDArray[np.float32], items: Rows, relations: Relations, groups
     for place, row in enumerate(asking):
         candidates = np.flatnonzero(others[row])
         order = candidates[np.argsort(-scores[row, candidates], kind="stable")]
-        values[place] = _metrics(relevant[row, order])
+        values[place] = metrics_of(relevant[row, order])
         chance[place] = expected_at_random(int(relevant[row].sum()), len(candidates))
     return Ranked(values, chance, items[asking])
 
 
-def _metrics(hits: Mask) -> tuple[float, float, float]:
+def metrics_of(hits: Mask) -> tuple[float, float, float]:
+    """Return the metrics of one query: which of the candidates are right, in their order."""
     discounts = 1 / np.log2(np.arange(2, CUT + 2))
     ideal = discounts[: hits.sum()].sum()
     gained = discounts[: len(hits)][hits[:CUT]].sum()

@@ -7,6 +7,7 @@ import click
 
 from twinspire.commands.train_finetune_audio import finetune_audio_command
 from twinspire.commands.train_layer_fusion import layer_fusion_command
+from twinspire.commands.train_modality_fusion import modality_fusion_command
 from twinspire.commands.train_projection import projection_command
 from twinspire.commands.train_text import text_command
 from twinspire.console import examples, json_option, pass_session
@@ -110,5 +111,6 @@ def two_tower_command(session: Session, /, collection: str, name: str, **options
 
 train_group.add_command(layer_fusion_command)
 train_group.add_command(projection_command)
+train_group.add_command(modality_fusion_command)
 train_group.add_command(text_command)
 train_group.add_command(finetune_audio_command)

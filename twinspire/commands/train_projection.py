@@ -44,6 +44,22 @@ from twinspire.session import Session
     type=click.Choice(["closed_form", "random"]),
     help="closed_form: canonical correlations of the pairs.  [default: closed_form]",
 )
+@click.option(
+    "--kernel/--linear",
+    default=None,
+    help="Maps of how like each medium is to those learned from, or of its vector.  [default: kernel]",
+)
+@click.option("--landmarks", type=int, help="Of the kernel: media to be compared with.  [default: 1024]")
+@click.option(
+    "--media-gamma",
+    type=float,
+    help="Of the media's kernel; 0 = none.  [default: the best on validation pairs]",
+)
+@click.option(
+    "--text-gamma",
+    type=float,
+    help="Of the texts' kernel; 0 = none.  [default: the best on validation pairs]",
+)
 @click.option("--hidden", type=int, help="A hidden layer beside the linear one; 0 = none.  [default: 0]")
 @click.option("--dropout", type=float, help="Of the hidden layer and of the media's input.  [default: 0.3]")
 @click.option("--noise", type=float, help="Length of what is added to both inputs.  [default: 0.0]")

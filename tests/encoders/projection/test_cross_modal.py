@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from encoders.training.cross_modal import chance, rank_across
-from encoders.training.linear_maps import correlated, ridge
+from encoders.training.linear_maps import correlated, gaussian_kernel, ridge
 
 
 def test_media_of_one_caption_are_all_right_for_it() -> None:
@@ -77,3 +77,14 @@ def test_correlated_directions_are_found() -> None:
 
     alike = np.einsum("nd,nd->n", maps[0](left.astype(np.float32)), maps[1](right.astype(np.float32)))
     assert alike.mean() > 0.8
+
+
+def test_features_of_a_kernel_give_the_kernel_back() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((30, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    features = gaussian_kernel(vectors, gamma=2.0, landmarks=30, rank=30, seed=0)(vectors)
+
+    squares = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
+    np.testing.assert_allclose(features @ features.T, np.exp(-2.0 * squares), atol=2e-3)

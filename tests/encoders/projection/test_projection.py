@@ -10,7 +10,7 @@ import torch
 
 from encoders.loading import load_encoder
 from encoders.projection.encoder import ProjectionEncoder
-from encoders.projection.heads import Head, ProjectionShape
+from encoders.projection.heads import Head, ProjectionShape, SideShape
 from encoders.training.events import Event, StepDone
 from encoders.training.pairs import PairSource, deal_parts, read_pairs
 from encoders.training.projection import Backbone, ProjectionReport, train_projection
@@ -42,7 +42,7 @@ def encoder(ws: Workspace) -> ProjectionEncoder:
 
 @pytest.mark.parametrize("hidden", [0, 7])
 def test_numpy_projects_as_torch_did(hidden: int) -> None:
-    shape = ProjectionShape(media_width=5, text_width=6, dims=4, hidden=hidden)
+    shape = ProjectionShape(media=SideShape(width=5), text=SideShape(width=6), dims=4, hidden=hidden)
     torch.manual_seed(0)
     module = HeadModule(5, shape, dropout=0.5).eval()
     if hidden:
@@ -166,7 +166,7 @@ def test_equal_captions_and_equal_pictures_are_never_parted(
         media.encoder.card.fingerprint,
         PairSource(modality=Modality.IMAGE, group_by="work"),
     )
-    parts = deal_parts(pairs, test=0.2, validation=0.1, seed=0)
+    parts = deal_parts(pairs.groups, pairs.group_names, test=0.2, validation=0.1, seed=0)
 
     part_of = {pairs.ids[row]: name for name, rows in parts.items() for row in rows}
     assert len({part_of[f"p{number}"] for number in (0, *range(10, 40), *range(50, 60))}) == 1
@@ -180,7 +180,10 @@ def test_a_pair_more_moves_few_others(pairs: Workspace, media: Backbone, text: B
     after = read_pairs(pairs, "c", fingerprint, IMAGES)
 
     held = [
-        {one.ids[row] for row in deal_parts(one, test=0.2, validation=0.1, seed=5)["test"]}
+        {
+            one.ids[row]
+            for row in deal_parts(one.groups, one.group_names, test=0.2, validation=0.1, seed=5)["test"]
+        }
         for one in (before, after)
     ]
     assert len(held[0] & held[1]) >= len(held[0]) - 1
