@@ -80,6 +80,10 @@ class Twinspire:
         """Return the server."""
         return [self._server.pid]
 
+    def cached_mb(self) -> float:
+        """Return none: the index is mapped."""
+        return 0.0
+
     def stop(self) -> None:
         """End the server."""
         self._server.__exit__(None, None, None)

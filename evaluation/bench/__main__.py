@@ -1,7 +1,7 @@
 """Takes all figures of docs/benchmarks.md: `python -m evaluation.bench WORKSPACE COLLECTION OUT`.
 
-Needs a machine that is otherwise idle, about an hour on two cores, and 8 GB of memory for the largest size.
-Writes `search.json`, `index.json`, `growth.json`, `train.json`, and `tables.md` with all tables.
+Needs a machine that is otherwise idle, over an hour on two cores, and 8 GB of memory for the largest size.
+Writes `search.json`, `index.json`, `growth.json`, `train.json`, `peers.json`, and `tables.md` with all tables.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.bench.index import IndexBenchOptions, bench_index
+from evaluation.bench.peers.comparison import bench_peers
 from evaluation.bench.processes import run_command
 from evaluation.bench.result import BenchResult, markdown
 from evaluation.bench.search import bench_search
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("workspace", type=Path)
     parser.add_argument("collection")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--only", nargs="*", choices=["search", "index", "growth", "train"])
+    parser.add_argument("--only", nargs="*", choices=["search", "index", "growth", "train", "peers"])
     parser.add_argument("--sizes", default=",".join(map(str, _SIZES)), help="of the growth table")
     chosen = parser.parse_args(arguments)
     sizes = tuple(map(int, chosen.sizes.split(",")))
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         ),
         "growth": lambda: _growth(chosen.workspace, chosen.collection, sizes),
         "train": lambda: bench_train(chosen.workspace, chosen.collection, on_step=_say),
+        "peers": lambda: bench_peers(chosen.workspace, chosen.collection, on_step=_say),
     }
     chosen.out.mkdir(parents=True, exist_ok=True)
     pages = []

@@ -39,6 +39,9 @@ class ExactEngine:
     def processes(self) -> Sequence[int]:
         return [os.getpid()]
 
+    def cached_mb(self) -> float:
+        return 0.0
+
     def stop(self) -> None:
         pass
 

@@ -73,6 +73,10 @@ class Chroma:
         """Return the server."""
         return [self._server.pid]
 
+    def cached_mb(self) -> float:
+        """Return none: what it holds is its own, or mapped."""
+        return 0.0
+
     def stop(self) -> None:
         """End the server."""
         self._server.terminate()

@@ -71,6 +71,13 @@ class Pgvector:
         """Return the server's first process."""
         return [self._server.get_pid()]
 
+    def cached_mb(self) -> float:
+        """Return the table with its indexes: beyond the shared buffers they lie in the system's cache."""
+        with psycopg.connect(self._server.get_uri()) as connection:
+            told = connection.execute("SELECT pg_total_relation_size('items')").fetchone()
+        assert told is not None
+        return float(told[0]) / 2**20
+
     def stop(self) -> None:
         """End the server."""
         self._server.cleanup()

@@ -64,6 +64,10 @@ class QdrantEdge:
         """Return this process: there is no other."""
         return [os.getpid()]
 
+    def cached_mb(self) -> float:
+        """Return none: what it holds is its own, or mapped."""
+        return 0.0
+
     def stop(self) -> None:
         """Close the shard."""
         if hasattr(self, "_shard"):
