@@ -1,7 +1,7 @@
 """Takes all figures of docs/benchmarks.md: `python -m evaluation.bench WORKSPACE COLLECTION OUT`.
 
 Needs a machine that is otherwise idle, over an hour on two cores, and 8 GB of memory for the largest size.
-Writes `search.json`, `index.json`, `growth.json`, `train.json`, `peers.json`, and `tables.md` with all tables.
+Writes a JSON file for each, such as `search.json`, and `tables.md` with all tables.
 """
 
 import argparse

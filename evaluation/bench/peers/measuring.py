@@ -144,7 +144,7 @@ class _Run:
 
     def _run(self, effort: int, below: Below | None, *, in_flight: int) -> Mapping[str, float]:
         order = self._order(effort, below)
-        self._driver.order("run", in_flight=in_flight, seconds=WARM_S, **order)
+        self._driver.order("run", in_flight=in_flight, seconds=min(WARM_S, self._seconds), **order)
         return self._driver.order("run", in_flight=in_flight, seconds=self._seconds, **order)
 
     def _order(self, effort: int, below: Below | None) -> dict[str, Any]:
