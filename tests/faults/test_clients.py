@@ -10,10 +10,15 @@ import pytest
 
 from tests.faults import http2
 from tests.faults.served import Served, serve
+from tests.server.running import TRANSPORT
 from tests.server.workspaces import make_workspace
 
 HANDSHAKE_S = 1.0
 ROOM = 64 << 20  # what the memory may grow by: allocators keep some of what was used
+
+
+# It waits 120 s for a preface, whatever it is told: why it listens on loopback only (decision 057).
+speaks = pytest.mark.skipif(TRANSPORT == "native", reason="pygrpc-native bears silent connections")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +58,7 @@ def test_what_is_no_grpc_is_closed(server: Served, data: bytes) -> None:
         assert http2.is_closed(connection)
 
 
+@speaks
 @pytest.mark.parametrize("said", [b"", http2.PREFACE[:10], http2.PREFACE], ids=["nothing", "half", "preface"])
 def test_a_connection_that_never_speaks_is_closed(server: Served, said: bytes) -> None:
     with http2.connect(server.port) as connection:
@@ -63,6 +69,7 @@ def test_a_connection_that_never_speaks_is_closed(server: Served, said: bytes) -
         assert time.monotonic() - started < HANDSHAKE_S + 5
 
 
+@speaks
 def test_a_thousand_idle_sockets_are_closed_and_cost_little(server: Served) -> None:
     before = server.memory
     idle = [http2.connect(server.port) for _ in range(1000)]

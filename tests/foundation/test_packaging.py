@@ -29,6 +29,7 @@ EXTRAS = {
     "otel",
     "ray",
     "parquet",
+    "native",
     "dev",
 }
 
