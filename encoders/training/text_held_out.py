@@ -43,7 +43,7 @@ class HeldOutInCorpus:
 
 @dataclass(frozen=True, slots=True)
 class HeldOutInSample:
-    """Held-out questions, searched in a sample of the corpus that holds all of their items."""
+    """Some held-out questions, searched in a sample of the corpus that holds all of their items."""
 
     queries: RaggedTexts
     questions: Sequence[Question]
@@ -54,11 +54,23 @@ class HeldOutInSample:
     def draw(
         cls, queries: RaggedTexts, questions: Sequence[Question], corpus: RaggedTexts, count: int, seed: int
     ) -> "HeldOutInSample":
-        """Take the questions' own items, right and wrong, and fill up with others to `count`."""
-        own = [number for q in questions for number in (*q.positives.tolist(), *q.negatives.tolist())]
-        others = np.random.default_rng([seed, 4]).permutation(len(corpus)).tolist()
-        numbers = list(dict.fromkeys([*own, *others]))[: max(count, len(set(own)))]
-        return cls(queries, questions, corpus.take(numbers), np.array(numbers, np.int64))
+        """Take questions until their own items, right and wrong, are half of `count`; fill up with others."""
+        random = np.random.default_rng([seed, 4])
+        own: dict[int, None] = {}
+        chosen: list[int] = []
+        for place in random.permutation(len(questions)).tolist():
+            if chosen and len(own) >= count // 2:
+                break
+            chosen.append(place)
+            own |= dict.fromkeys([*questions[place].positives.tolist(), *questions[place].negatives.tolist()])
+        others = random.permutation(len(corpus)).tolist()
+        numbers = list(own | dict.fromkeys(others))[: max(count, len(own))]
+        return cls(
+            queries.take(chosen),
+            [questions[place] for place in chosen],
+            corpus.take(numbers),
+            np.array(numbers, np.int64),
+        )
 
     @torch.inference_mode()
     def measure(self, towers: TextTowers) -> dict[str, float]:
