@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
 
 BATCH = 2000
+NAME = "bench"
 START_S = 60.0
 
 
@@ -42,7 +43,7 @@ class Chroma:
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)
-        self._collection = self._client.create_collection("c", configuration={"hnsw": {"space": "cosine"}})
+        self._collection = self._client.create_collection(NAME, configuration={"hnsw": {"space": "cosine"}})
         self._effort = 0
         return f"chroma {chromadb.__version__}"
 
@@ -61,7 +62,7 @@ class Chroma:
         """Query; effort is a setting of the collection, changed when it differs."""
         if effort and effort != self._effort:
             self._collection.modify(configuration={"hnsw": {"ef_search": effort}})
-            self._collection = self._client.get_collection("c")
+            self._collection = self._client.get_collection(NAME)
             self._effort = effort
         where = {below.attribute: {"$lt": below.value}} if below else None
         found = self._collection.query(
