@@ -78,4 +78,8 @@ def _options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", 10 * 60_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # Calls that wait for Python to look at them: beyond its own limit, a thousand, the library resets
+        # them without a word, while ours says why and when to come back.
+        ("grpc.server.max_pending_requests", 2 * config.max_concurrent_calls),
+        ("grpc.server.max_pending_requests_hard_limit", 4 * config.max_concurrent_calls),
     ]
