@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from encoders.encoder import Encoder
-from indexer.encoding import checked
+from indexer.runners import checked
 from retrieval.content import Content, Modality
 from retrieval.filters import Filter
 from retrieval.fusion import MIN_DEPTH

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
-from indexer.encoding import checked
+from indexer.runners import checked
 from retrieval.content import Content, Modality
 from retrieval.embeddings import embedded_keys
 from retrieval.judgements import JudgedQuery, judged_queries
