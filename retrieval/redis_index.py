@@ -6,9 +6,10 @@ in Redis, where other servers search them too. Live writes go to it by `add` and
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -64,6 +65,8 @@ class RedisIndex:
         self._rows: WeakKeyDictionary[Selection, tuple[Keys, Vectors]] = WeakKeyDictionary()
         self._spent_us: WeakKeyDictionary[Selection, float] = WeakKeyDictionary()
         self._lock = threading.Lock()
+        # What a search asks along, to save a round trip of its own, and who is told.
+        self.along: tuple[Command, Callable[[Any], None]] | None = None
 
     @classmethod
     def open(cls, folder: Path, parameters: IndexParameters) -> "RedisIndex":
@@ -157,13 +160,18 @@ class RedisIndex:
         effort = graph_effort(effort, wanted)
         # A VSIM in a thread beside a VREM may crash the versions that have that fault.
         threaded = (exact or effort >= THREADED_FROM) and not self._server.has_known_faults
-        commands: list[Command] = self.stored.census()
+        along = self.along
+        commands: list[Command] = [] if along is None else [along[0]]
+        first = len(commands)
+        commands += self.stored.census()
         counting = len(commands)
         for partition in range(self.where.partitions):
             key = self.where.vectors(partition)
             commands += [vsim(key, query, wanted, 0 if exact else effort, threaded) for query in queries]
         replies = self.stored.ask(commands, reach, lanes=LANES if threaded else 1)
-        self.stored.check(replies[:counting])
+        if along is not None:
+            along[1](replies[0])
+        self.stored.check(replies[first:counting])
         answers = [() if isinstance(reply, BackendUnavailable) else reply for reply in replies[counting:]]
         found = merged(answers, len(queries), self.where.partitions, wanted)
         return found if storage == "f32" else self._rescored(queries, found[0], limit, reach)

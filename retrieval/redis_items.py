@@ -120,8 +120,11 @@ class RedisItems:
 
     def generation(self, reach: Reach = EVERYWHERE) -> int:
         """Return a number that grows with each write to the collection; -1 if it is out of reach."""
-        (reply,) = reach.ask(self._server, [("GET", self._generation)])
-        return -1 if isinstance(reply, BackendUnavailable) else int(reply or 0)
+        return generation_of(reach.ask(self._server, [self.ask_generation()])[0])
+
+    def ask_generation(self) -> Command:
+        """Make the command whose reply `generation_of` reads."""
+        return ("GET", self._generation)
 
     def changed(self) -> None:
         """Tell every server that something is other than before."""
@@ -304,6 +307,11 @@ class RedisItems:
             items = self.get([id for _, id in listed])
             yield from (items[id] for _, id in listed if id in items)
             after_rowid = listed[-1][0]
+
+
+def generation_of(reply: Any) -> int:
+    """Read a collection's generation; -1 if it is out of reach."""
+    return -1 if isinstance(reply, BackendUnavailable) else int(reply or 0)
 
 
 def _spans(raw: bytes | None) -> list[Span]:

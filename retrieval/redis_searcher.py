@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -19,7 +19,7 @@ from retrieval.publishing import OpenIndex
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import compile_filter, matches, shown_attributes
 from retrieval.redis_index import RedisIndex
-from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, generation_of
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_lexical import LexicalNotServed, RedisLexical
 from retrieval.redis_reach import EVERYWHERE, Reach
@@ -136,6 +136,10 @@ class LoneRedisSearcher(Searcher):
         super().__init__(ws, collection, opened)
         self._cache = self._rows = RedisRows(self._items, self._in_redis, self._numeric)
         self._words = RedisLexical(redis_server(), opened.index.where, self._items, lambda: self._rows.reach)
+        self._in_redis.along = (
+            self._items.ask_generation(),
+            lambda reply: self._rows.told(generation_of(reply)),
+        )
         with suppress(LexicalNotServed):  # whoever asks for words is told
             self._words.follow(self._rows.seen_generation())
 
@@ -235,10 +239,14 @@ class LoneRedisSearcher(Searcher):
     def search_alike(self, vectors: Vectors, limit: int, params: SearchParams) -> AlikeAnswer:
         """Answer queries that differ only in their vector."""
         strict = replace(params, allow_partial=False)
-        whole = super().search_alike
-        return _alike_or_in_part(
-            self, lambda: self._steadily(lambda: whole(vectors, limit, strict)), vectors, limit, params
-        )
+        search = super().search_alike
+
+        def whole() -> AlikeAnswer:
+            # Comparing with all vectors may do without the graph, which is what tells along.
+            with nullcontext() if params.exact else self._rows.told_along():
+                return search(vectors, limit, strict)
+
+        return _alike_or_in_part(self, lambda: self._steadily(whole), vectors, limit, params)
 
     def _steadily(self, search: Callable[[], T]) -> T:
         """Search again if what was found was replaced meanwhile, so that none is missed that is there."""
@@ -406,12 +414,25 @@ class RedisRows(RowCache):
 
     def refresh(self) -> bool:
         """Forget everything if Redis was written to since the last call."""
-        seen = self._items.generation(self.reach)
+        if not getattr(self._thread, "is_told", False):
+            self.told(self._items.generation(self.reach))
+        return False  # there are no vectors beside Redis to read
+
+    @contextmanager
+    def told_along(self) -> Iterator[None]:
+        """Let what this thread searches inside tell the generation, rather than ask for it before."""
+        self._thread.is_told = True
+        try:
+            yield
+        finally:
+            self._thread.is_told = False
+
+    def told(self, seen: int) -> None:
+        """Forget everything if this is another generation of Redis."""
         if seen != self._seen or seen < 0:  # there may have been a write
             self._known, self._filters = {}, {}
             self._seen = seen
             self.generation += 1
-        return False  # there are no vectors beside Redis to read
 
     def rows(self, keys: Sequence[int]) -> Mapping[int, Row | None]:
         """Return a mapping that has these keys at least; the row of a key that is dead is None."""

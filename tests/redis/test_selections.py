@@ -41,6 +41,8 @@ ATTRIBUTES: list[dict[str, Any]] = [
 def both(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, RedisIndex]]:
     """A workspace and its index in Redis."""
     use_redis(redis_url)
+    left = redis_server().call("KEYS", "twinspire:*")  # by tests before these
+    redis_server().run([("UNLINK", key) for key in left])
     ids = [*IDS, *(f"item {number}" for number in range(len(ATTRIBUTES) - len(IDS)))]
     items = [Item(id, text="north", attributes=row) for id, row in zip(ids, ATTRIBUTES, strict=True)]
     root: Path = tmp_path_factory.mktemp("both") / "workspace"
