@@ -40,6 +40,7 @@ class ProjectionTraining:
     on_progress: OnEvent
     curves: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)  # by the validation pairs
+    kernels: dict[tuple[str, float, int], KernelMap] = field(default_factory=dict)  # made so far
 
     def rows(self, *parts: str) -> Rows:
         """Return the numbers of the pairs of some parts."""
@@ -148,17 +149,16 @@ def _reading(training: ProjectionTraining, rows: Rows) -> Reading:
     kernels: dict[str, KernelMap | None] = {}
     for side, vectors in zip(("media", "text"), training.paired(rows), strict=True):
         gamma = training.chosen[f"{side}_gamma"]
-        kernels[side] = (
-            gaussian_kernel(
+        key = (side, gamma, len(rows))  # the parts differ in their numbers of rows
+        if gamma and key not in training.kernels:
+            training.kernels[key] = gaussian_kernel(
                 vectors,
                 gamma=gamma,
                 landmarks=training.config.landmarks,
                 rank=RANK,
                 seed=training.config.seed,
             )
-            if gamma
-            else None
-        )
+        kernels[side] = training.kernels[key] if gamma else None
     return Reading(**kernels)
 
 
