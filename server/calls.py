@@ -21,7 +21,7 @@ from server.access import Guard
 from server.errors import MalformedRequest, RequestTooLarge, ShuttingDown
 from server.gate import Gate
 from server.logs import log
-from server.memory import MemoryReturn
+from server.memory import BadEnds, MemoryReturn
 from server.metrics import Metrics
 from server.status import DETAILS_KEY, status_of
 from server.wire import refuse_two_kinds
@@ -78,6 +78,7 @@ class Calls:
         self._gate = gate
         self._max_request_bytes = max_request_bytes
         self._memory = MemoryReturn()
+        self._bad_ends = BadEnds()
 
     def unary(
         self,
@@ -308,6 +309,8 @@ class Calls:
                 counter = codes[code] = self._metrics.requests.labels(name, code)
             counter.inc()
             seconds.observe(time.perf_counter() - started)
+            if code != "OK":
+                self._bad_ends.count()
 
         return record
 

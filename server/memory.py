@@ -19,6 +19,26 @@ def settle_memory() -> None:
     gc.set_threshold(_YOUNG)
 
 
+# The library keeps a call that was aborted or cancelled, and its stream, in a circle of references. From a
+# thousand such streams of a connection on it refuses new ones, at random and without a word.
+_BAD_ENDS = 200
+_YOUNGER = 1
+
+
+class BadEnds:
+    """Frees calls that were aborted or cancelled, a few hundred at a time, for the collector comes seldom."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def count(self) -> None:
+        """Take note of one. Call in the event loop."""
+        self._count += 1
+        if self._count >= _BAD_ENDS:
+            self._count = 0
+            asyncio.get_running_loop().call_soon(gc.collect, _YOUNGER)
+
+
 # Requests from this size on are counted; after so many bytes of them memory is given back, a little later.
 _LARGE_BYTES = 64 << 10
 _TRIM_AFTER_BYTES = 64 << 20
