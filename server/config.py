@@ -14,7 +14,7 @@ class ServerConfig:
     workspace: Path
     host: str = "127.0.0.1"
     port: int = 50051  # 0 lets the system choose
-    transport: str = "grpcio"  # or "native", by the extra of that name: faster, without TLS
+    transport: str = "grpcio"  # or "native", by the extra of that name: less CPU, loopback only
     metrics_port: int | None = None  # 0 lets the system choose, None switches metrics off
     metrics_host: str = "127.0.0.1"  # metrics hold counts only; beyond loopback they are for everybody
     traces: bool = False  # by OpenTelemetry, whose variables tell where they go

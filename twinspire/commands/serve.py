@@ -68,7 +68,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     type=click.Choice(["grpcio", "native"]),
     default="grpcio",
     show_default=True,
-    help="What speaks gRPC; native (an extra) is several times faster and knows no TLS.",
+    help="What speaks gRPC; native (an extra) takes a third less CPU a call, on loopback only.",
 )
 @click.option(
     "--allow-partial",
