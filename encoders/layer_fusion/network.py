@@ -8,14 +8,16 @@ from torch import Tensor, nn
 from encoders.layer_fusion.architecture import FusionShape
 
 Floats = NDArray[np.float32]
-SMALLEST_SCALE = 1e-4  # of a feature that hardly varies
+SMALLEST_SCALE = 1e-4  # of a layer that hardly varies
+ROWS_FOR_DIRECTIONS = 2000  # more change the principal directions little, and take minutes for `mlp`
 
 
 class FusionNetwork(nn.Module):
     """Layers in, unit vector out; it starts as the plain average of the standardised layers.
 
-    The attention's last layer and the logits start at zero, so all layers weigh alike, and a linear head
-    starts as the principal directions of their average: what is learned is learned on top of that.
+    The attention's last layer and the logits start at zero, so all layers weigh alike, and the head starts as
+    the principal directions of their average (of all layers side by side for `mlp`): what is learned is
+    learned on top of that.
     """
 
     mean: Tensor
@@ -40,17 +42,30 @@ class FusionNetwork(nn.Module):
         first = nn.Linear(shape.mixed_width, shape.hidden_width if shape.hidden else shape.dims)
         rest = [nn.ReLU(), nn.Linear(shape.hidden_width, shape.dims)] if shape.hidden else []
         self.head = nn.Sequential(first, *rest)
-        if not shape.hidden:
-            self._start_from_principal_directions(first, seen)
+        self._start_from_principal_directions(first, rest[1] if rest else None, seen)
 
     @torch.no_grad()
-    def _start_from_principal_directions(self, head: nn.Linear, seen: Tensor) -> None:
-        mixed = self.mix(seen)
+    def _start_from_principal_directions(
+        self, first: nn.Linear, last: nn.Module | None, seen: Tensor
+    ) -> None:
+        """Let the head keep the directions in which the mixture varies most.
+
+        Through a hidden layer each direction goes twice, with either sign: relu(x) - relu(-x) = x.
+        """
+        mixed = self.mix(seen[:: -(-len(seen) // ROWS_FOR_DIRECTIONS)])
         _, _, directions = torch.linalg.svd(mixed - mixed.mean(dim=0), full_matrices=False)
-        kept = directions[: self.shape.dims]
-        head.weight.normal_(std=0.01 / self.shape.width**0.5)
-        head.weight[: len(kept)] = kept
-        head.bias.zero_()
+        room = self.shape.dims if last is None else min(self.shape.dims, self.shape.hidden_width // 2)
+        kept = directions[:room]
+        first.weight.normal_(std=0.01 / self.shape.mixed_width**0.5)
+        first.weight[: len(kept)] = kept
+        first.bias.zero_()
+        if isinstance(last, nn.Linear):
+            first.weight[len(kept) : 2 * len(kept)] = -kept
+            last.weight.normal_(std=0.01 / self.shape.hidden_width**0.5)
+            last.bias.zero_()
+            place = torch.arange(len(kept))
+            last.weight[place, place] = 1
+            last.weight[place, place + len(kept)] = -1
 
     def mix(self, features: Tensor) -> Tensor:
         """Mix layers: shape (n, layers, width) to (n, mixed width)."""

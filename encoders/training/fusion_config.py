@@ -27,7 +27,7 @@ class LayerFusionConfig:
     """How to train a layer fusion."""
 
     fusion: FusionKind = "attention"
-    head: HeadKind = "linear"
+    head: HeadKind = "siamese"
     layer: int = 0  # which one, for `layer`
     dims: int = DIMS
 

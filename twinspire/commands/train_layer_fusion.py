@@ -49,7 +49,7 @@ from twinspire.session import Session
 @click.option(
     "--head",
     type=click.Choice(["linear", "siamese"]),
-    help="What the mixture goes through; siamese has a hidden layer of 512.  [default: linear]",
+    help="What the mixture goes through; siamese has a hidden layer of 512.  [default: siamese]",
 )
 @click.option("--layer", type=int, help="With --fusion layer: which, from 0.  [default: 0]")
 @click.option("--dims", type=int, help="Width of the vectors.  [default: 256]")
