@@ -1,12 +1,13 @@
 """Encoding on several processes or machines by Ray: the same vectors, committed by the driver alone.
 
-A shard is a batch of segments. A worker encodes a shard and gives its rows back; the driver stores them, so
+A shard is some segments. A worker encodes a shard and gives its rows back; the driver stores them, so
 the embeddings table is the manifest of what is done: a shard that was lost on the way is simply not in it.
 """
 
 import logging
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -27,6 +28,8 @@ from retrieval.device import chosen_device, use_device
 from retrieval.errors import EncoderFault, InternalError, TwinspireError
 from retrieval.failpoints import failpoint
 
+# Segments of a shard: small enough that all workers get some, and that little is done again.
+SHARD_SEGMENTS = 256
 # Shards that a worker has: one that it encodes, and one on its way.
 SHARDS_EACH = 2
 # How often a shard may lose its worker before it is halved, to find the segment that does it.
@@ -80,7 +83,9 @@ class ShardEncoder:
         failpoint("ray-shard")
         try:
             good, letters = self._decode(batch)
+            started = time.perf_counter()
             made = made_row_by_row(self._make, good, self._fingerprint)
+            made.encoder_s = time.perf_counter() - started
         except TwinspireError as error:
             return error.reason, str(error)
         made.letters = letters + made.letters
@@ -193,7 +198,11 @@ class _Run:
         """Start the workers."""
         self._ray = ray = _module()
         self._work = work
-        self._batches = batches
+        self._batches = (
+            batch[start : start + SHARD_SEGMENTS]
+            for batch in batches
+            for start in range(0, len(batch), SHARD_SEGMENTS)
+        )
         self._again: deque[_Shard] = deque()
         self._shards: dict[Any, tuple[_Shard, _Worker]] = {}
         self._lost_in_a_row = 0

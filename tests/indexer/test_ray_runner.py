@@ -28,7 +28,7 @@ from retrieval.workspace import Workspace
 from tests.indexer.encoders import add_model
 
 WORDS = [f"w{n}" for n in range(40)]
-ITEMS = 9000  # five shards
+ITEMS = 1500  # six shards
 DIMS = 16
 MARK = "TWINSPIRE_TEST_MARK"
 
