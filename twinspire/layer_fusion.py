@@ -37,7 +37,7 @@ class FusionDisplay:
     def __call__(self, event: Event) -> None:
         """Show one event."""
         if isinstance(event, EpochDone):
-            self._best = event if event.improved else self._best
+            self._best = event if event.improved and event.metrics else self._best
             return
         if isinstance(event, StageStarted) and self._best is not None:
             told = ", ".join(f"{name} {value:.3f}" for name, value in self._best.metrics.items())
