@@ -17,6 +17,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def share_cores(workers: int) -> None:
+    """Let an encoder's library take this worker's share of the cores; what the environment says holds.
+
+    Call it before the library is imported.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // workers)))
+
+
 def use_one_thread_per_call() -> None:
     """Let each FAISS search and each matrix product run in the thread that calls it.
 

@@ -12,7 +12,7 @@ from server.config import ServerConfig
 from server.logs import configure_logs, log
 from server.memory import settle_memory
 from server.shared_rates import SharedRates
-from server.threads import event_loop_runner, use_one_thread_per_call
+from server.threads import event_loop_runner, share_cores, use_one_thread_per_call
 
 # What goes over the pipe: (kind, what).
 READY = "ready"
@@ -24,6 +24,7 @@ STOP = ("stop", None)
 def run_worker(config: ServerConfig, pipe: Connection, rates: SharedRates) -> None:
     """Serve until told to stop, or until whoever started this is gone."""
     configure_logs()
+    share_cores(config.workers)
     use_one_thread_per_call()
     for number in (signal.SIGTERM, signal.SIGINT):  # a terminal sends them to all: the starter decides
         signal.signal(number, signal.SIG_IGN)
