@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from encoders.extras import require
 from retrieval.errors import BackendUnavailable, ModelNotFound, UnreadableSource
 
 CONFIG_FILE = "config.json"
-# Weights as safetensors and plain text files. Never pickles, nor what other runtimes need.
+# Weights as safetensors and plain text files, not what other runtimes need. Where there are no safetensors:
+# the pickle of tensors that torch's restricted unpickler reads, once.
 WANTED = ("*.safetensors", "*.json", "*.txt")
+LEGACY = "pytorch_model.bin"
 UNWANTED = ("onnx/*", "openvino/*", "coreml/*")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -48,12 +51,16 @@ def _download(name: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
-    try:
+    def fetched(files: Sequence[str]) -> Path:
         return Path(
             snapshot_download(
-                name, revision=revision, allow_patterns=list(WANTED), ignore_patterns=list(UNWANTED)
+                name, revision=revision, allow_patterns=list(files), ignore_patterns=list(UNWANTED)
             )
         )
+
+    try:
+        folder = fetched(WANTED)
+        return folder if any(folder.glob("*.safetensors")) else fetched((*WANTED, LEGACY))
     except GatedRepoError as error:
         raise ModelNotFound(f"the hub shows {name} only to those who accepted its terms") from error
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
