@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,7 +36,7 @@ from encoders.training.relations import LabelRelations, Rows
 from encoders.training.similarity import rank
 from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingData
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 WATCHED = "MRR"
 STAGE = "finetune"
@@ -271,7 +270,7 @@ def _save(
         "data_digest": tuning.related.digest,
         "metrics": metrics,
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
     card = replace(
         source,

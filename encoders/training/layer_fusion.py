@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from encoders.training.similarity import Ranked
 from retrieval.durable import write_durably
 from retrieval.errors import IncompatibleModel
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 Floats = NDArray[np.float32]
 
@@ -173,7 +172,7 @@ def _save(
         "stages": told.curves,
         "metrics": told.metrics(),
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
     write_durably(folder / CURVES_FILE, (json.dumps(body, indent=1) + "\n").encode())
     card = save_layer_fusion(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,7 +27,7 @@ from retrieval.content import Modality
 from retrieval.errors import InvalidInput
 from retrieval.registry import Job, model_folder
 from retrieval.resampling import bootstrap_interval
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 FUSED = "fused"
 UNTRAINED = "side by side, untrained"
@@ -163,7 +162,7 @@ def _finish(
         "stages": training.curves,
         "metrics": metrics,
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
     version = job.position["version"]
     card = save_modality_fusion(

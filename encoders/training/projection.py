@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from encoders.training.registering import CURVES_FILE, begin_training, check_nam
 from retrieval.content import Content, Modality
 from retrieval.errors import InvalidInput
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 PARTS_FILE = "parts.json"
 TRAINED = "projection"
@@ -236,7 +235,7 @@ def _told(
         "chosen": training.chosen,
         "metrics": metrics,
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from encoders.training.text_objective import TextTowers
 from retrieval.embeddings import share_embeddings
 from retrieval.errors import IncompatibleModel, InvalidInput
 from retrieval.registry import Job, find_model, model_folder
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 
 def tune_text(
@@ -115,7 +114,7 @@ def _save(ws: Workspace, name: str, tuning: TextTuning, job: Job, towers: TextTo
         "stages": tuning.curves,
         "metrics": tuning.metrics,
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
     shape = Architecture.from_card(base.architecture)
     apart = towers.query is not towers.item

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import time
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from encoders.two_tower.vocabulary import Vocabulary
 from retrieval.durable import write_durably
 from retrieval.errors import UnreadableSource
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
 
 def train_two_tower(
@@ -107,7 +106,7 @@ def _save(
         "stages": training.curves,
         "metrics": training.metrics,
         "torch": torch.__version__,
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "at": now(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_durably(folder / CURVES_FILE, (json.dumps(curves, indent=1) + "\n").encode())

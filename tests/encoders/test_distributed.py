@@ -106,5 +106,5 @@ def test_two_processes_train_and_register_one_model(ws: Workspace, tmp_path: Pat
 
     assert run.returncode == 0, run.stderr[-2000:]
     (model,) = list_models(ws)
-    assert run.stdout.split() == [model.fingerprint] * 2
+    assert run.stdout.count(model.fingerprint) == 2  # their lines may run into each other
     assert model.metrics["test.MRR@10"] > model.metrics["zero_shot.test.MRR@10"]

@@ -17,10 +17,9 @@ from tests.server.workspaces import COLLECTION, build_version
 ROOT = Path(__file__).parents[2]
 ROOMS = ("retrieval", "encoders", "indexer", "server", "evaluation", "twinspire")
 # Where the wall clock may be read: to show people when something was done, and for dates that people set.
-SHOWN = {"retrieval/workspace.py", "encoders/training/two_tower.py", "server/logs.py"}
+SHOWN = {"retrieval/workspace.py", "server/logs.py"}
 # The day a key expires.
 DATES = {"server/keys.py", "server/access.py", "twinspire/commands/keys.py", "twinspire/doctor.py"}
-SHARED = {"retrieval/redis_catalog.py"}  # when vectors are freed: several machines have no other clock
 WALL_CLOCK = {"time.time", "time.time_ns", "time.gmtime", "time.localtime", "datetime.now", "datetime.utcnow"}
 
 
@@ -40,7 +39,7 @@ def test_nothing_is_decided_by_the_wall_clock() -> None:
         if wall_clock_reads(file)
     }
 
-    assert reads <= SHOWN | DATES | SHARED
+    assert reads <= SHOWN | DATES
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from twinspire.session import Session
 @click.option("--collection", required=True, help="Where to; made if there is none.")
 @click.option(
     "--catalogue",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="A CSV file: track_id (or file, name) names the track, the rest become attributes.",
 )
 @click.option(

@@ -32,7 +32,7 @@ from twinspire.session import Session
 )
 @click.option(
     "--pairs",
-    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    type=click.Path(dir_okay=False, path_type=Path),
     help="A CSV file of pairs of ids that belong together, instead of --labels.",
 )
 @click.option(
