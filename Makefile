@@ -10,15 +10,15 @@ PYTEST := $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 .PHONY: help demo demo-media test test-native check lint soak bench proto format clean
 
 help:
-	@echo "make demo    the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
+	@echo "make demo        the tour: fetches a corpus, trains, indexes, serves, searches, evaluates"
 	@echo "make demo-media  the tour of pictures and music"
-	@echo "make test    every check and every test"
-	@echo "make test-native  the server's tests again, with another transport: serve --transport native"
-	@echo "make check   the checks and the quick tests: what to run before a commit"
-	@echo "make bench   measures the demo: a server under load, beside the bare index"
-	@echo "make soak    ten minutes of mixed load; nothing acknowledged may be lost, no call fail"
-	@echo "make proto   generates the code of protos/twinspire/v1/*.proto"
-	@echo "make format  formats the code and mends what can be mended"
+	@echo "make test        every check and every test"
+	@echo "make test-native the server's tests again, with another transport: serve --transport native"
+	@echo "make check       the checks and the quick tests: what to run before a commit"
+	@echo "make bench       measures the demo: a server under load, beside the bare index"
+	@echo "make soak        ten minutes of mixed load; nothing acknowledged may be lost, no call fail"
+	@echo "make proto       generates the code of protos/twinspire/v1/*.proto"
+	@echo "make format      formats the code and mends what can be mended"
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) .ci/environment.py $(VENV) $(EXTRAS)
