@@ -48,7 +48,7 @@ class Served:
         assert process.stdout
         self.line = process.stdout.readline()
         match = re.search(r":(\d+)$", self.line.strip())
-        assert match, log.read_text()
+        assert match, log.read_text(errors="replace")
         self.port = int(match[1])
         self.metrics_port = self._metrics_port()
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -59,11 +59,11 @@ class Served:
     def _metrics_port(self) -> int:
         deadline = time.monotonic() + TIMEOUT_S
         while time.monotonic() < deadline:
-            for line in self.log.read_text().splitlines()[::-1]:
+            for line in self.log.read_text(errors="replace").splitlines()[::-1]:
                 if '"serving"' in line:
                     return int(json.loads(line)["metrics_port"])
             time.sleep(0.01)
-        raise AssertionError(self.log.read_text())
+        raise AssertionError(self.log.read_text(errors="replace"))
 
     def search(self, text: str = "north", *, limit: int = 10, timeout_s: float = TIMEOUT_S) -> list[str]:
         """Search, and return the ids of the hits."""

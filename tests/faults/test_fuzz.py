@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield served
         assert served.lives()
         assert served.metric('twinspire_errors_total{reason="INTERNAL"}') == 0
-        assert "unexpected" not in served.log.read_text()
+        assert "unexpected" not in served.log.read_text(errors="replace")
 
 
 @pytest.fixture(autouse=True)

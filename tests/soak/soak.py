@@ -47,7 +47,9 @@ def soak(root: Path, seconds: float, swaps: int) -> Checker:
         checker.require(process.num_threads() < 64, f"{process.num_threads()} threads at rest")
         checker.require(process.num_fds() < 256, f"{process.num_fds()} files at rest")
         checker.require(checker.growth() < MAY_GROW, f"memory grew by {checker.growth() >> 20} MB")
-        checker.require("unexpected" not in server.log.read_text(), "the log tells of an unexpected error")
+        checker.require(
+            "unexpected" not in server.log.read_text(errors="replace"), "the log tells of an unexpected error"
+        )
         os.kill(server.process.pid, signal.SIGKILL)
     with serve(root) as server:
         load.server = server
