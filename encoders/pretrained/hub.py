@@ -79,10 +79,26 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         UnreadableSource: if there is none.
     """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableSource(f"{file.name}: expected a JSON file of a pretrained model") from error
+    value = _json(file)
     if not isinstance(value, dict):
         raise UnreadableSource(f"{file.name}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def read_json_list(file: Path) -> list[Any]:
+    """Read a JSON array that came with a model.
+
+    Raises:
+        UnreadableSource: if there is none.
+    """
+    value = _json(file)
+    if not isinstance(value, list):
+        raise UnreadableSource(f"{file.name}: expected a JSON array, got {type(value).__name__}")
+    return value
+
+
+def _json(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UnreadableSource(f"{file.name}: expected a JSON file of a pretrained model") from error

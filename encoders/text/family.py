@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from encoders.pretrained.description import Description
-from encoders.pretrained.hub import CONFIG_FILE, read_json
+from encoders.pretrained.hub import CONFIG_FILE, read_json, read_json_list
 from encoders.pretrained.weights import SINGLE, weight_files
 from encoders.text.architecture import KIND, MODEL_TYPES, Architecture, Pooling
 from encoders.text.tokenizing import TOKENIZER_FILE
@@ -88,7 +88,7 @@ def _published_pooling(folder: Path) -> Pooling:
     if not folder.joinpath("modules.json").is_file():
         return "mean"
     try:
-        modules = json_list(folder / "modules.json")
+        modules = read_json_list(folder / "modules.json")
         kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
         places = [module["path"] for module in modules if str(module["type"]).endswith(".Pooling")]
     except (KeyError, TypeError) as error:
@@ -103,23 +103,6 @@ def _published_pooling(folder: Path) -> Pooling:
     if len(chosen) == 1 and chosen[0] in known:
         return known[chosen[0]]
     raise IncompatibleModel(f"the pooling {', '.join(chosen) or 'none'} is not served: expected mean or cls")
-
-
-def json_list(file: Path) -> list[Any]:
-    """Read a JSON array that came with a model.
-
-    Raises:
-        UnreadableSource: if there is none.
-    """
-    import json
-
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UnreadableSource(f"{file.name}: expected a JSON file of a pretrained model") from error
-    if not isinstance(value, list):
-        raise UnreadableSource(f"{file.name}: expected a JSON array")
-    return value
 
 
 def _max_tokens(folder: Path, shape: Architecture, told: int | None) -> int:
