@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from encoders.audio.spectrogram import mel_filters, mel_power
 from encoders.audio.windows import windows
 from encoders.card import EncoderCard
-from encoders.device import check_precision
 from encoders.encoder import Encoder
+from encoders.media.describing import describe_pair
 from encoders.media.paired import PairedEncoder, pooled, rows, transformer_bytes
 from encoders.media.sides import decoded
 from encoders.media.specs import AudioSpec
-from encoders.media.texts import TOKENIZER_FILE, TextSide, max_words, open_tokenizer
+from encoders.media.texts import TOKENIZER_FILE, TextSide
 from encoders.memory import in_batches
 from encoders.pretrained.description import Description
 from encoders.pretrained.hub import CONFIG_FILE, read_json
 from encoders.pretrained.opening import need_transformers, open_model, read_config, require_transformers
-from encoders.pretrained.weights import weight_files
 from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel, UnreadableSource
 
@@ -50,27 +49,17 @@ def describe(folder: Path, *, precision: str = "auto") -> Description:
     require_transformers(f"the model in {folder.name!r}")
     from transformers import ClapConfig
 
-    check_precision(precision)
     config = read_config(ClapConfig, read_json(folder / CONFIG_FILE))
-    open_tokenizer(folder / TOKENIZER_FILE)
     text = config.text_config
-    tokens = text.max_position_embeddings - text.pad_token_id - 1  # RoBERTa counts from after its padding
-    return Description(
+    frames = _frames(folder, fusion=bool(config.audio_config.enable_fusion))
+    return describe_pair(
+        folder,
         kind=KIND,
-        modalities=("audio", "text"),
+        media=Modality.AUDIO,
         dims=config.projection_dim,
-        max_words=max_words(tokens),
-        preprocessing={
-            **_frames(folder, fusion=bool(config.audio_config.enable_fusion)),
-            "max_seconds": MAX_SECONDS,
-            "max_tokens": tokens,
-            "precision": precision,
-        },
-        files={
-            CONFIG_FILE: folder / CONFIG_FILE,
-            TOKENIZER_FILE: folder / TOKENIZER_FILE,
-            **weight_files(folder),
-        },
+        max_tokens=text.max_position_embeddings - text.pad_token_id - 1,  # RoBERTa counts after its padding
+        preprocessing={**frames, "max_seconds": MAX_SECONDS},
+        precision=precision,
     )
 
 

@@ -11,20 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.card import EncoderCard
-from encoders.device import check_precision
 from encoders.encoder import Encoder
 from encoders.image.clip import clip_texts
 from encoders.image.pixels import Normalisation, image_spec
 from encoders.image.preprocessing import image_preprocessing
+from encoders.media.describing import describe_pair
 from encoders.media.paired import PairedEncoder, rows, transformer_bytes
 from encoders.media.sides import decoded
 from encoders.media.specs import VideoSpec
-from encoders.media.texts import TOKENIZER_FILE, max_words, open_tokenizer
 from encoders.memory import in_batches
 from encoders.pretrained.description import Description
 from encoders.pretrained.hub import CONFIG_FILE, read_json
 from encoders.pretrained.opening import need_transformers, open_model, read_config, require_transformers
-from encoders.pretrained.weights import weight_files
 from retrieval.content import Content, Modality
 
 KIND = "xclip"
@@ -41,26 +39,15 @@ def describe(folder: Path, *, precision: str = "auto") -> Description:
     require_transformers(f"the model in {folder.name!r}")
     from transformers import XCLIPConfig
 
-    check_precision(precision)
     config = read_config(XCLIPConfig, read_json(folder / CONFIG_FILE))
-    open_tokenizer(folder / TOKENIZER_FILE)
-    tokens = config.text_config.max_position_embeddings
-    return Description(
+    return describe_pair(
+        folder,
         kind=KIND,
-        modalities=("text", "video"),
+        media=Modality.VIDEO,
         dims=config.projection_dim,
-        max_words=max_words(tokens),
-        preprocessing={
-            **image_preprocessing(folder),
-            "frames": config.vision_config.num_frames,
-            "max_tokens": tokens,
-            "precision": precision,
-        },
-        files={
-            CONFIG_FILE: folder / CONFIG_FILE,
-            TOKENIZER_FILE: folder / TOKENIZER_FILE,
-            **weight_files(folder),
-        },
+        max_tokens=config.text_config.max_position_embeddings,
+        preprocessing={**image_preprocessing(folder), "frames": config.vision_config.num_frames},
+        precision=precision,
     )
 
 
