@@ -1,29 +1,12 @@
-"""Which vectors can be stored or searched: finite, not zero, of the right width."""
+"""Which vectors can be stored: finite, of length 1, of the right width."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from retrieval.errors import DimensionMismatch, InvalidInput, NonFiniteVector, ZeroVector
 from retrieval.index import Vectors
 
 _UNIT_TOLERANCE = 1e-3  # float16 encoders are that far off
-
-
-def unit_vectors(vectors: ArrayLike, dims: int, *, field: str = "vector") -> Vectors:
-    """Check vectors and scale them to length 1.
-
-    Args:
-        vectors: shape (n, dims), of any float type.
-        dims: the expected width.
-        field: what errors name.
-
-    Raises:
-        DimensionMismatch: if they are of another width.
-        NonFiniteVector: if one holds NaN or infinity.
-        ZeroVector: if one is all zeros.
-    """
-    checked, lengths = _checked(vectors, dims, field)
-    return (checked / lengths[:, None]).astype(np.float32)
 
 
 def check_unit_vectors(vectors: ArrayLike, dims: int, *, field: str = "vectors") -> Vectors:
@@ -35,14 +18,6 @@ def check_unit_vectors(vectors: ArrayLike, dims: int, *, field: str = "vectors")
         ZeroVector: if one is all zeros.
         InvalidInput: if one is of another length than 1.
     """
-    checked, lengths = _checked(vectors, dims, field)
-    off = np.abs(lengths - 1) > _UNIT_TOLERANCE
-    if off.any():
-        raise InvalidInput(f"{field}: expected length 1, got {lengths[off][0]:.4g}", field=field)
-    return checked.astype(np.float32, copy=False)
-
-
-def _checked(vectors: ArrayLike, dims: int, field: str) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     array = np.asarray(vectors)
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float32)
@@ -54,4 +29,7 @@ def _checked(vectors: ArrayLike, dims: int, field: str) -> tuple[NDArray[np.floa
     lengths = np.sqrt(np.einsum("ij,ij->i", array, array, dtype=np.float64))
     if not lengths.all():
         raise ZeroVector(field=field)
-    return array, lengths
+    off = np.abs(lengths - 1) > _UNIT_TOLERANCE
+    if off.any():
+        raise InvalidInput(f"{field}: expected length 1, got {lengths[off][0]:.4g}", field=field)
+    return array.astype(np.float32, copy=False)
