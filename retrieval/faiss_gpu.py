@@ -6,6 +6,7 @@ the planner mostly answers from a few rows, stay on the CPU.
 """
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,14 +53,7 @@ class GpuFaissIndex(FaissIndex):
     @property
     def capabilities(self) -> Capabilities:
         """What this index can do."""
-        return Capabilities(
-            backend="faiss",
-            filtered_search=True,
-            exact_search=True,
-            returns_vectors=True,
-            memory_mapped=False,
-            gpu=True,
-        )
+        return replace(super().capabilities, memory_mapped=False, gpu=True)
 
     def close(self) -> None:
         """Let go of the index, and of its memory on the GPU once no search runs."""
