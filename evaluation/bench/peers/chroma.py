@@ -1,9 +1,5 @@
 """Chroma's server, by its HTTP client."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
+from evaluation.bench.peers.loopback import HOST, LoopbackServer
 
 BATCH = 2000
 NAME = "bench"
-START_S = 60.0
 
 
 class Chroma:
@@ -32,22 +28,10 @@ class Chroma:
 
     def start(self, folder: Path) -> str:
         """Start `chroma run` on a free port of loopback."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = Path(sys.executable).parent / "chroma"
-        self._server = subprocess.Popen(
-            [command, "run", "--path", folder, "--host", "127.0.0.1", "--port", str(port)], stdout=2
+        self._server = LoopbackServer("chroma", "run", "--path", folder, "--host", HOST, "--port")
+        self._client: Any = self._server.connect(
+            lambda: self._library.HttpClient(host=HOST, port=self._server.port)
         )
-        self._client: Any = None
-        end = time.monotonic() + START_S
-        while self._client is None:
-            try:
-                self._client = self._library.HttpClient(host="127.0.0.1", port=port)
-            except Exception:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
         self._collection = self._client.create_collection(NAME, configuration={"hnsw": {"space": "cosine"}})
         self._effort = 0
         return f"chroma {self._library.__version__}"
@@ -85,8 +69,7 @@ class Chroma:
 
     def stop(self) -> None:
         """End the server."""
-        self._server.terminate()
-        self._server.wait()
+        self._server.stop()
 
 
 if __name__ == "__main__":

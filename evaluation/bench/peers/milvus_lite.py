@@ -1,9 +1,5 @@
 """Milvus Lite's own gRPC server, by pymilvus."""
 
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.bench.peers.driver import ATTRIBUTES, Below, Vectors, serve
+from evaluation.bench.peers.loopback import HOST, LoopbackServer
 
 BATCH = 2000
-START_S = 60.0
 
 
 class MilvusLite:
@@ -32,22 +28,10 @@ class MilvusLite:
 
     def start(self, folder: Path) -> str:
         """Start `milvus-lite server` on a free port of loopback."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        command = Path(sys.executable).parent / "milvus-lite"
-        self._server = subprocess.Popen(
-            [command, "server", "--data-dir", folder, "--port", str(port)], stdout=2
+        self._server = LoopbackServer("milvus-lite", "server", "--data-dir", folder, "--port")
+        self._client: Any = self._server.connect(
+            lambda: self._library.MilvusClient(uri=f"http://{HOST}:{self._server.port}")
         )
-        self._client: Any = None
-        end = time.monotonic() + START_S
-        while self._client is None:
-            try:
-                self._client = self._library.MilvusClient(uri=f"http://127.0.0.1:{port}")
-            except Exception:
-                if time.monotonic() > end:
-                    raise
-                time.sleep(0.2)
         return f"milvus-lite {version('milvus-lite')}, pymilvus {version('pymilvus')}"
 
     def load(self, vectors: Vectors, attributes: NDArray[np.int64]) -> None:
@@ -101,8 +85,7 @@ class MilvusLite:
 
     def stop(self) -> None:
         """End the server."""
-        self._server.terminate()
-        self._server.wait()
+        self._server.stop()
 
 
 if __name__ == "__main__":
