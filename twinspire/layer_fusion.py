@@ -11,6 +11,7 @@ from twinspire.console import out, print_json, say, table
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 from twinspire.training import TrainingDisplay
+from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
     from encoders.encoder import LayeredEncoder
@@ -66,7 +67,7 @@ def run_layer_fusion(
     from evaluation.fusion_report import write_fusion_report
 
     session.on_interrupt = "Run the same command again: it goes on from where it was."
-    config = LayerFusionConfig(**{key: value for key, value in given.items() if value is not None})
+    config = config_from(LayerFusionConfig, given)
     belonging = Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
     workspace = session.workspace()
     encoder, folder = layered_encoder(workspace, backbone)
@@ -110,7 +111,7 @@ def run_finetuning(
     from retrieval.registry import find_model
 
     session.on_interrupt = "Run the same command again: it goes on from its last checkpoint."
-    config = FinetuningConfig(**{key: value for key, value in given.items() if value is not None})
+    config = config_from(FinetuningConfig, given)
     belonging = Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
     workspace = session.workspace()
     folder = find_model(workspace, backbone).folder

@@ -10,6 +10,7 @@ from twinspire.layer_fusion import FusionDisplay
 from twinspire.progress import ProgressDisplay
 from twinspire.projection import backbone, encode_missing
 from twinspire.session import Session
+from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
     from encoders.training.modality_fusion import ModalityFusionReport
@@ -41,7 +42,7 @@ def run_modality_fusion(
     if bool(labels) == judged:
         raise InvalidInput("expected --labels ATTRIBUTE or --judged, and not both", field="labels")
     session.on_interrupt = "Run the same command again: it goes on from where it was."
-    config = ModalityFusionConfig(**{key: value for key, value in given.items() if value is not None})
+    config = config_from(ModalityFusionConfig, given)
     workspace = session.workspace()
     opened = open_parts(workspace, parts)
     with ProgressDisplay() as progress:

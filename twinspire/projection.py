@@ -9,6 +9,7 @@ from twinspire.console import out, print_json, say, table
 from twinspire.layer_fusion import FusionDisplay
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
+from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
     from encoders.training.projection import Backbone, ProjectionReport
@@ -38,7 +39,7 @@ def run_projection(
     from encoders.training.projection_config import ProjectionConfig
 
     session.on_interrupt = "Run the same command again: it goes on from where it was."
-    config = ProjectionConfig(**{key: value for key, value in given.items() if value is not None})
+    config = config_from(ProjectionConfig, given)
     workspace = session.workspace()
     media, text = backbone(workspace, media_encoder), backbone(workspace, text_encoder)
     source = PairSource(

@@ -13,6 +13,7 @@ from encoders.training.events import EpochDone, Event, Resumed, StageStarted, St
 from twinspire.console import print_json, say
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
+from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
     from encoders.card import EncoderCard
@@ -91,10 +92,9 @@ def run_training(
     from encoders.training.two_tower import train_two_tower
 
     session.on_interrupt = "Run the same command again: the training goes on from its last checkpoint."
-    settings = {key: value for key, value in given.items() if value is not None}
-    if "init" in settings:
-        settings["init"] = word_vectors(settings["init"])
-    config = TwoTowerConfig(**settings)
+    if given["init"] is not None:
+        given["init"] = word_vectors(given["init"])
+    config = config_from(TwoTowerConfig, given)
     workspace = session.workspace()
     with ProgressDisplay() as progress, neighbours(session, collection, mine) as find:
         tell = TrainingDisplay(progress) if is_first_process() else _ignore
@@ -126,7 +126,7 @@ def run_text_tuning(
     from encoders.training.text_tuning import tune_text
 
     session.on_interrupt = "Run the same command again: the training goes on from its last checkpoint."
-    config = TextTuningConfig(**{key: value for key, value in given.items() if value is not None})
+    config = config_from(TextTuningConfig, given)
     workspace = session.workspace()
     with ProgressDisplay() as progress, neighbours(session, collection, mine) as find:
         tell = TrainingDisplay(progress) if is_first_process() else _ignore

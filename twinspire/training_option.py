@@ -1,10 +1,12 @@
 """The fields of a training's config, as options on the command line."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+ConfigT = TypeVar("ConfigT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,8 @@ def with_options(options: Sequence[TrainingOption]) -> Callable[[Callable[..., A
         return command
 
     return decorate
+
+
+def config_from(config_class: Callable[..., ConfigT], given: Mapping[str, Any]) -> ConfigT:
+    """Make a config of the options that were given, with its own defaults for the others."""
+    return config_class(**{name: value for name, value in given.items() if value is not None})
