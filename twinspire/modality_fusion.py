@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from twinspire.console import out, print_json, say, table
+from twinspire.console import out, print_json, say
 from twinspire.layer_fusion import FusionDisplay
 from twinspire.progress import ProgressDisplay
 from twinspire.projection import backbone, encode_missing
 from twinspire.session import Session
+from twinspire.systems_table import LEGEND, systems_table
+from twinspire.training import model_json
 from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
@@ -93,9 +95,7 @@ def report_json(report: "ModalityFusionReport") -> dict[str, Any]:
     from encoders.training.similarity import METRICS
 
     return {
-        "model": f"{report.card.name}@{report.card.version}",
-        "fingerprint": report.card.fingerprint,
-        "dims": report.card.dims,
+        **model_json(report.card),
         "counts": dict(report.counts),
         "chance": report.systems[FUSED].chances(),
         "systems": {
@@ -112,22 +112,17 @@ def report_json(report: "ModalityFusionReport") -> dict[str, Any]:
 def show_report(report: "ModalityFusionReport") -> None:
     """Print what was trained on what, and the table of systems."""
     from encoders.training.modality_fusion import FUSED
-    from encoders.training.similarity import METRICS
 
     card = report.card
     click.echo(
         f"{card.name}@{card.version}: {card.dims}-wide vectors of {' and '.join(card.modalities)},"
         f" {card.training['strategy']}, fingerprint {card.fingerprint[:12]}"
     )
-    chances = report.systems[FUSED].chances()
-    rows = [["chance", *(f"{chances[metric]:.3f}" for metric in METRICS)]]
-    for system, ranked in report.systems.items():
-        means, bounds = ranked.means(), report.intervals[system]
-        cells = [
-            f"{means[metric]:.3f} ({low:.3f} to {high:.3f})"
-            for metric, (low, high) in zip(METRICS, bounds, strict=True)
-        ]
-        rows.append([system, *([f"[bold]{cell}[/]" for cell in cells] if system == FUSED else cells)])
-    queries = len(report.systems[FUSED].queries)
-    out().print(table(f"{queries} held-out queries", ("system", *METRICS), rows, right=METRICS))
-    click.echo("In brackets: 95 % bootstrap intervals over the queries.")
+    fused = report.systems[FUSED]
+    measured = {
+        system: list(zip(ranked.means().values(), report.intervals[system], strict=True))
+        for system, ranked in report.systems.items()
+    }
+    title = f"{len(fused.queries)} held-out queries"
+    out().print(systems_table(title, fused.chances(), measured, trained=FUSED))
+    click.echo(LEGEND)

@@ -1,14 +1,15 @@
 """Training a projection from the command line: encode what is missing, train, compare, print."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from twinspire.console import out, print_json, say, table
+from twinspire.console import out, print_json, say
 from twinspire.layer_fusion import FusionDisplay
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
+from twinspire.systems_table import LEGEND, systems_table
+from twinspire.training import model_json
 from twinspire.training_option import config_from
 
 if TYPE_CHECKING:
@@ -112,9 +113,7 @@ def encode_missing(
 def report_json(report: "ProjectionReport") -> dict[str, Any]:
     """Describe a training to programs."""
     return {
-        "model": f"{report.card.name}@{report.card.version}",
-        "fingerprint": report.card.fingerprint,
-        "dims": report.card.dims,
+        **model_json(report.card),
         "pairs": dict(report.counts),
         "chance": dict(report.chance),
         "systems": {
@@ -143,21 +142,17 @@ def show_report(report: "ProjectionReport") -> None:
         candidates = report.systems["projection"].candidates[direction]
         heading = f"{told[0].upper()}{told[1:]}: {queries} held-out queries, {candidates} candidates each"
         out().print(direction_table(heading, direction, report))
-    click.echo("In brackets: 95 % bootstrap intervals over the queries.")
+    click.echo(LEGEND)
 
 
 def direction_table(title: str, direction: str, report: "ProjectionReport") -> Any:
     """Build the table of one direction: chance, what is simpler, and what was trained."""
     from encoders.training.cross_modal import METRICS
 
-    rows = [["chance", *(f"{report.chance[f'{direction}.{metric}']:.3f}" for metric in METRICS)]]
+    names = [f"{direction}.{metric}" for metric in METRICS]
+    measured = {}
     for system, told in SYSTEMS.items():
         means, intervals = report.systems[system].means(), report.systems[system].intervals()
-        cells = [_cell(means, intervals, f"{direction}.{metric}") for metric in METRICS]
-        rows.append([told, *([f"[bold]{cell}[/]" for cell in cells] if system == "projection" else cells)])
-    return table(title, ("system", *METRICS), rows, right=METRICS)
-
-
-def _cell(means: Mapping[str, float], intervals: Mapping[str, tuple[float, float]], name: str) -> str:
-    low, high = intervals[name]
-    return f"{means[name]:.3f} ({low:.3f} to {high:.3f})"
+        measured[told] = [(means[name], intervals[name]) for name in names]
+    chance = {metric: report.chance[name] for metric, name in zip(METRICS, names, strict=True)}
+    return systems_table(title, chance, measured, trained=SYSTEMS["projection"])

@@ -187,20 +187,16 @@ def neighbours(session: Session, collection: str, wanted: bool) -> Iterator["Nei
 
 def show_card(card: "EncoderCard", collection: str, *, as_json: bool) -> None:
     """Print a trained model."""
-    reference = f"{card.name}@{card.version}"
     if as_json:
-        print_json(
-            {
-                "model": reference,
-                "fingerprint": card.fingerprint,
-                "dims": card.dims,
-                "metrics": dict(card.metrics),
-                "training": dict(card.training),
-            }
-        )
+        print_json({**model_json(card), "metrics": dict(card.metrics), "training": dict(card.training)})
         return
     click.echo("\n".join(card_lines(card)))
     say(f"Next: twinspire index {collection} --encoder {card.name}")
+
+
+def model_json(card: "EncoderCard") -> dict[str, Any]:
+    """Tell programs which model it is."""
+    return {"model": f"{card.name}@{card.version}", "fingerprint": card.fingerprint, "dims": card.dims}
 
 
 def card_lines(card: "EncoderCard") -> list[str]:
