@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from twinspire.console import with_options
+
 if TYPE_CHECKING:
     from twinspire.client import Client
 
@@ -60,7 +62,7 @@ def connection_options(command: CommandT) -> CommandT:
     ) -> Any:
         return command(*args, access=Access(api_key_file, tls, tls_ca, tls_cert, tls_key), **others)
 
-    options = [
+    add_options = with_options(
         click.option(
             "--api-key-file",
             type=_FILE,
@@ -72,8 +74,5 @@ def connection_options(command: CommandT) -> CommandT:
         ),
         click.option("--tls-cert", type=_FILE, help="Show the server this certificate, PEM."),
         click.option("--tls-key", type=_FILE, help="The certificate's private key, PEM."),
-    ]
-    made: Any = called
-    for option in reversed(options):
-        made = option(made)
-    return made  # type: ignore[no-any-return]
+    )
+    return add_options(called)  # type: ignore[return-value]

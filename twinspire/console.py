@@ -28,6 +28,17 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 pass_session = click.pass_obj
 
 
+def with_options(*options: Callable[[Any], Any]) -> Callable[[CommandT], CommandT]:
+    """Put click's options on a command, in this order."""
+
+    def decorate(command: CommandT) -> CommandT:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
 def print_json(value: Any) -> None:
     """Print a result for programs: one JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))

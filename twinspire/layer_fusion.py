@@ -61,14 +61,13 @@ def run_layer_fusion(
     **given: Any,
 ) -> None:
     """Train, and print the table of systems and the weights of layers."""
-    from encoders.training.belonging import Belonging
     from encoders.training.fusion_config import LayerFusionConfig
     from encoders.training.layer_fusion import train_layer_fusion
     from evaluation.fusion_report import write_fusion_report
 
     session.on_interrupt = "Run the same command again: it goes on from where it was."
     config = config_from(LayerFusionConfig, given)
-    belonging = Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
+    belonging = read_belonging(labels, pairs, group_by)
     workspace = session.workspace()
     encoder, folder = layered_encoder(workspace, backbone)
     with ProgressDisplay() as progress:
@@ -107,12 +106,11 @@ def run_finetuning(
 ) -> None:
     """Fine-tune an audio model, and print how it does on held-out groups, before and after."""
     from encoders.training.audio_finetuning import FinetuningConfig, finetune_audio
-    from encoders.training.belonging import Belonging
     from retrieval.registry import find_model
 
     session.on_interrupt = "Run the same command again: it goes on from its last checkpoint."
     config = config_from(FinetuningConfig, given)
-    belonging = Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
+    belonging = read_belonging(labels, pairs, group_by)
     workspace = session.workspace()
     folder = find_model(workspace, backbone).folder
     with ProgressDisplay() as progress:
@@ -134,6 +132,18 @@ def run_finetuning(
     ]
     out().print(table(f"{card.name}@{card.version}: on held-out groups", ("", *METRICS), rows, right=METRICS))
     say(f"Next: twinspire train layer-fusion {collection} --backbone {name} ...")
+
+
+def read_belonging(labels: str, pairs: Path | None, group_by: str) -> "Belonging":
+    """Make what a training is told of what belongs together.
+
+    Raises:
+        UnreadableSource: if the file of pairs is none.
+        InvalidInput: if there is neither a label nor a pair, or both.
+    """
+    from encoders.training.belonging import Belonging
+
+    return Belonging(labels=labels, pairs=read_pairs(pairs) if pairs else (), group_by=group_by)
 
 
 def read_pairs(file: Path) -> list[tuple[str, str]]:

@@ -1,11 +1,15 @@
-"""The fields of a training's config, as options on the command line."""
+"""What trainings are told on the command line: the fields of their configs, and what belongs together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from twinspire.console import with_options
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ConfigT = TypeVar("ConfigT")
 
 
@@ -36,15 +40,26 @@ def choice(*names: str) -> click.Choice[str]:
     return click.Choice(names)
 
 
-def with_options(options: Sequence[TrainingOption]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def training_options(options: Sequence[TrainingOption]) -> Callable[[CommandT], CommandT]:
     """Add every field of a config as an option."""
+    return with_options(*(option.decorator() for option in options))
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option.decorator()(command)
-        return command
 
-    return decorate
+def belonging_options(labels_help: str) -> Callable[[CommandT], CommandT]:
+    """Let a command be told what belongs together: by --labels or --pairs, and --group-by."""
+    return with_options(
+        click.option("--labels", default="", help=labels_help),
+        click.option(
+            "--pairs",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="A CSV file of pairs of ids that belong together, instead of --labels.",
+        ),
+        click.option(
+            "--group-by",
+            default="",
+            help="The attribute whose equal values are held out together, such as work.  [default: none]",
+        ),
+    )
 
 
 def config_from(config_class: Callable[..., ConfigT], given: Mapping[str, Any]) -> ConfigT:

@@ -12,7 +12,7 @@ from twinspire.commands.train_projection import projection_command
 from twinspire.commands.train_text import text_command
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
-from twinspire.training_option import TrainingOption, choice, with_options
+from twinspire.training_option import TrainingOption, choice, training_options
 
 OPTIONS: Sequence[TrainingOption] = (
     TrainingOption("tower", choice("mlp", "rnn", "gru"), "mlp", "What reads the words."),
@@ -93,7 +93,7 @@ def train_group() -> None:
 @click.option(
     "--sweep", type=click.IntRange(1), metavar="TRIALS", help="Search for the best settings (Optuna)."
 )
-@with_options(OPTIONS)
+@training_options(OPTIONS)
 @json_option
 @pass_session
 def two_tower_command(session: Session, /, collection: str, name: str, **options: Any) -> None:

@@ -1,12 +1,12 @@
 """`twinspire train finetune-audio`: a frozen audio model, thawed."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
+from twinspire.training_option import belonging_options
 
 
 @click.command(
@@ -22,20 +22,8 @@ from twinspire.session import Session
 @click.option(
     "--backbone", required=True, metavar="NAME[@VERSION]", help="MERT, HuBERT, wav2vec2 or Whisper."
 )
-@click.option(
-    "--labels",
-    default="",
-    help="The attribute that says what belongs together, such as composer; numbers are parted into ranges.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A CSV file of pairs of ids that belong together, instead of --labels.",
-)
-@click.option(
-    "--group-by",
-    default="",
-    help="The attribute whose equal values are held out together, such as work.  [default: none]",
+@belonging_options(
+    "The attribute that says what belongs together, such as composer; numbers are parted into ranges."
 )
 @click.option(
     "--loss",

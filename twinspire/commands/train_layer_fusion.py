@@ -7,6 +7,7 @@ import click
 
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
+from twinspire.training_option import belonging_options
 
 
 @click.command(
@@ -24,21 +25,9 @@ from twinspire.session import Session
 @click.option(
     "--backbone", required=True, metavar="NAME[@VERSION]", help="A model with layers: MERT, HuBERT, Whisper."
 )
-@click.option(
-    "--labels",
-    default="",
-    help="The attribute that says what belongs together, such as composer; numbers are parted into five "
-    "ranges. Or target:NAME, a property measured from the sound, such as target:tempo.",
-)
-@click.option(
-    "--pairs",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="A CSV file of pairs of ids that belong together, instead of --labels.",
-)
-@click.option(
-    "--group-by",
-    default="",
-    help="The attribute whose equal values are held out together, such as work.  [default: none]",
+@belonging_options(
+    "The attribute that says what belongs together, such as composer; numbers are parted into five "
+    "ranges. Or target:NAME, a property measured from the sound, such as target:tempo."
 )
 @click.option(
     "--fusion",
