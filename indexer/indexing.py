@@ -73,6 +73,7 @@ class _Build:
     overrides: Mapping[str, Any]
     recall_target: float
     tell: OnProgress
+    window_s: float  # the length of the windows of sounds and videos; 0 = none
     seen_live: str  # the live version when the job began; "" = none
     make_runner: Callable[[Path], Runner]
     set_aside: int = 0
@@ -128,7 +129,7 @@ def index_collection(
         overrides: index parameters by name; the others are chosen by size.
         recall_target: recall@10 of exact search that the index is tuned to.
         windows_s: cut long sounds and videos into windows of so many seconds, beside the whole; 0 takes
-            the windows away, None leaves them as they are.
+            the windows away, None means what was asked for last.
         promote: make the version live; else it is only published.
         keep: this many of the newest versions stay.
         make_runner: given the encoder's folder, makes what runs it.
@@ -155,6 +156,7 @@ def index_collection(
         overrides=parameters,
         recall_target=recall_target,
         tell=on_progress,
+        window_s=0.0,  # told when the job begins
         seen_live=live_version(ws, collection) or "",
         make_runner=make_runner,
     )
@@ -164,14 +166,14 @@ def index_collection(
     spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
     job = start_job(ws, JOB_KIND, collection, spec)
     try:
-        if windows_s is not None:
-            window_media(ws, collection, windows_s)
+        build.window_s = window_media(ws, collection, windows_s)
         report = _unchanged(build) or _build(build)
         if promote:
             with build.stage("publish"):
                 publishing.promote(ws, collection, report.version, build.seen_live)
-                drop_superseded_segments(ws, collection)
         pruned = prune(ws, collection, keep)
+        if promote:
+            drop_superseded_segments(ws, collection)
     except TwinspireError:
         job.fail()
         raise
@@ -199,9 +201,10 @@ def _unchanged(build: _Build) -> IndexReport | None:
     with build.stage("check"):
         if pending_segments(ws, collection, fingerprint, limit=1, modalities=build.modalities):
             return None
-        keys = embedded_keys(ws, collection, fingerprint)
+        keys = embedded_keys(ws, collection, fingerprint, window_s=build.window_s)
         queries = queries_digest(validation_queries(ws, collection))
-        equal = find_equal(ws, collection, fingerprint, keys, build.parameters(len(keys)), queries)
+        parameters = build.parameters(len(keys))
+        equal = find_equal(ws, collection, fingerprint, keys, parameters, queries, build.window_s)
     if equal is None:
         return None
     return IndexReport(
@@ -279,7 +282,7 @@ def _build_into(
 ) -> Manifest:
     """Build an index into a folder, measure it, and write down what it is."""
     ws, collection, card = build.ws, build.collection, build.card
-    keys = embedded_keys(ws, collection, card.fingerprint)
+    keys = embedded_keys(ws, collection, card.fingerprint, window_s=build.window_s)
     total = int(np.searchsorted(keys, up_to_key, side="right"))
     if not total and _not_served(build):
         raise ModalityNotServed(f"the encoder takes {', '.join(card.modalities)}: there is no such item")
@@ -305,6 +308,7 @@ def _build_into(
         count=built.count,
         built_key=up_to_key,
         parameters=built.parameters,
+        window_s=build.window_s,
         statistics={"queries": queries_digest(queries), "build_s": round(built.build_s, 3)},
     )
     with build.stage("fuse"):
@@ -313,7 +317,8 @@ def _build_into(
 
 def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:
     """Read the vectors up to a key."""
-    for keys, vectors in read_embeddings(build.ws, build.collection, build.card.fingerprint):
+    fingerprint = build.card.fingerprint
+    for keys, vectors in read_embeddings(build.ws, build.collection, fingerprint, window_s=build.window_s):
         wanted = int(np.searchsorted(keys, up_to_key, side="right"))
         yield keys[:wanted], vectors[:wanted]
         if wanted < len(keys):

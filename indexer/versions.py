@@ -29,6 +29,7 @@ def find_equal(
     keys: Keys,
     wanted: IndexParameters,
     queries: str,
+    window_s: float = 0.0,
 ) -> IndexVersion | None:
     """Find a sound version that a new build would only repeat; the live one before others.
 
@@ -41,6 +42,7 @@ def find_equal(
         keys: the segments that the new build would hold, ascending.
         wanted: the parameters that it would have.
         queries: the digest of the queries that it would learn from.
+        window_s: the length of the windows that it would hold.
     """
     ready = [version for version in list_versions(ws, collection) if version.state == READY]
     for version in sorted(ready, key=lambda version: not version.live):
@@ -48,6 +50,7 @@ def find_equal(
         if (
             manifest.fingerprint != fingerprint
             or manifest.count != len(keys)
+            or manifest.window_s != window_s
             or manifest.statistics.get("queries", "") != queries
             or not _same(manifest.parameters, wanted)
         ):

@@ -12,7 +12,7 @@ from retrieval.errors import ModelNotFound
 from retrieval.features import Features, features_of
 from retrieval.index import Keys, Selection
 from retrieval.row_cache import ChangeWatch
-from retrieval.segments import NOT_SUPERSEDED
+from retrieval.segments import in_windows
 from retrieval.workspace import Workspace
 
 READ_AT_ONCE = 4096  # readings, of some bytes each
@@ -44,6 +44,7 @@ class AspectReadings:
         features: str,
         targets: int,
         read: Callable[[Features], Readings],
+        window_s: float | None = None,
     ) -> None:
         """Begin empty; the first search fills it.
 
@@ -54,10 +55,12 @@ class AspectReadings:
             features: the fingerprint of the features that they are read from, where none are stored yet.
             targets: how many are read.
             read: features of shape (n, layers, width) to readings of shape (n, targets).
+            window_s: of the index version that is searched; None means the one to come.
         """
         self._ws = ws
         self._collection = collection
         self._readings, self._features, self._read = readings, features, read
+        self._searched = in_windows(window_s)
         self._watch = ChangeWatch(ws)
         self._generation = -1
         self._lock = threading.Lock()
@@ -134,7 +137,7 @@ class AspectReadings:
         rows = self._ws.fetch(
             "SELECT segments.rowid FROM segments CROSS JOIN features ON features.segment = segments.rowid"
             " AND features.feature_set = (SELECT rowid FROM feature_sets WHERE fingerprint = ?)"
-            f" WHERE segments.collection = ? AND {NOT_SUPERSEDED}",
+            f" WHERE segments.collection = ? AND {self._searched}",
             (self._features, collection_rowid(self._ws, self._collection)),
         )
         return np.sort(np.fromiter((key for (key,) in rows), np.int64, count=len(rows)))

@@ -8,7 +8,7 @@ from retrieval.collections import collection_rowid
 from retrieval.errors import CorruptArtifact, IncompatibleModel, InvalidInput, ModelNotFound
 from retrieval.failpoints import failpoint
 from retrieval.index import Keys, Vectors
-from retrieval.segments import NOT_SUPERSEDED, as_json
+from retrieval.segments import NOT_SUPERSEDED, as_json, not_superseded
 from retrieval.vector_checks import check_unit_vectors
 from retrieval.workspace import Workspace, now
 
@@ -137,12 +137,26 @@ def share_embeddings(ws: Workspace, known: str, same: str) -> int:
 
 
 def read_embeddings(
-    ws: Workspace, collection: str, fingerprint: str, *, after_key: int = 0, batch: int = 8192
+    ws: Workspace,
+    collection: str,
+    fingerprint: str,
+    *,
+    after_key: int = 0,
+    batch: int = 8192,
+    window_s: float | None = None,
 ) -> Iterator[tuple[Keys, Vectors]]:
     """Yield the vectors of a collection's living segments, by ascending key.
 
-    Whole-item segments that were superseded by spans are left out. No transaction stays open between
-    batches, so what is written meanwhile above the last key is found as well.
+    Those that are superseded are left out. No transaction stays open between batches, so what is written
+    meanwhile above the last key is found as well.
+
+    Args:
+        ws: the workspace.
+        collection: whose segments.
+        fingerprint: of the encoder.
+        after_key: only keys above this one.
+        batch: yield at most so many together.
+        window_s: of the index version that they are for; None means the one to come.
 
     Yields:
         Keys of shape (n,) and vectors of shape (n, dims), n at most `batch`.
@@ -157,7 +171,7 @@ def read_embeddings(
         rows = ws.fetch(
             "SELECT segments.rowid, embeddings.vector FROM segments"
             " CROSS JOIN embeddings ON embeddings.encoder = ? AND embeddings.segment = segments.rowid"
-            f" WHERE segments.collection = ? AND segments.rowid > ? AND {NOT_SUPERSEDED}"
+            f" WHERE segments.collection = ? AND segments.rowid > ? AND {not_superseded(window_s)}"
             " ORDER BY segments.rowid LIMIT ?",
             (encoder, owner, after_key, batch),
         )
@@ -184,7 +198,7 @@ def count_embeddings(ws: Workspace, collection: str, fingerprint: str) -> int:
     )
 
 
-def embedded_keys(ws: Workspace, collection: str, fingerprint: str) -> Keys:
+def embedded_keys(ws: Workspace, collection: str, fingerprint: str, *, window_s: float | None = None) -> Keys:
     """Return the keys that `read_embeddings` would yield, ascending; none for an encoder that is not known.
 
     Raises:
@@ -193,7 +207,7 @@ def embedded_keys(ws: Workspace, collection: str, fingerprint: str) -> Keys:
     rows = ws.fetch(
         "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
         " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
-        f" WHERE segments.collection = ? AND {NOT_SUPERSEDED} ORDER BY segments.rowid",
+        f" WHERE segments.collection = ? AND {not_superseded(window_s)} ORDER BY segments.rowid",
         (fingerprint, collection_rowid(ws, collection)),
     )
     return np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))

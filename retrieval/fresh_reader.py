@@ -9,6 +9,7 @@ from retrieval.embeddings import embeddings_of
 from retrieval.errors import ModelNotFound
 from retrieval.fresh_vectors import FreshVectors
 from retrieval.manifest import Manifest
+from retrieval.segments import in_windows
 from retrieval.workspace import Workspace
 
 # As many segments are looked at within a search for vectors that other processes stored.
@@ -24,6 +25,7 @@ class FreshReader:
         self._ws = ws
         self._collection = collection
         self._manifest = manifest
+        self._searched = in_windows(manifest.window_s)  # not windows for a version to come
         self._reading = threading.Lock()
         self._read_to = manifest.built_key  # the highest segment that `read_newest` has met
         self._unencoded = np.empty(0, dtype=np.int64)  # those without a vector when it did
@@ -40,7 +42,7 @@ class FreshReader:
             "SELECT segments.rowid FROM segments CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
             " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
             " WHERE segments.collection = (SELECT rowid FROM collections WHERE name = ?)"
-            " AND segments.rowid > ?",
+            f" AND segments.rowid > ? AND {self._searched}",
             (fingerprint, self._collection, self._manifest.built_key),
         )
         alive = np.fromiter((key for (key,) in rows), dtype=np.int64, count=len(rows))
@@ -61,7 +63,7 @@ class FreshReader:
         with self._reading:
             rows = self._ws.fetch(
                 "SELECT rowid FROM segments WHERE collection = (SELECT rowid FROM collections WHERE name = ?)"
-                " AND rowid > ? ORDER BY rowid DESC LIMIT ?",
+                f" AND rowid > ? AND {self._searched} ORDER BY rowid DESC LIMIT ?",
                 (self._collection, self._read_to, NEWEST),
             )
             new = np.fromiter((key for (key,) in reversed(rows)), dtype=np.int64, count=len(rows))

@@ -9,11 +9,13 @@ from retrieval.collections import collection_rowid
 from retrieval.content import Content
 from retrieval.embeddings import embeddings_of
 from retrieval.index import Vectors
-from retrieval.segments import NOT_SUPERSEDED, segment_texts
+from retrieval.segments import in_windows, not_superseded, segment_texts
 from retrieval.workspace import Workspace
 
 
-def item_vectors(ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str]) -> dict[str, Vectors]:
+def item_vectors(
+    ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str], window_s: float | None = None
+) -> dict[str, Vectors]:
     """Return the unit vector of each of these items that is encoded: the mean over its segments.
 
     Args:
@@ -21,6 +23,7 @@ def item_vectors(ws: Workspace, collection: str, fingerprint: str, ids: Sequence
         collection: of the items.
         fingerprint: of an encoder that `embeddings` knows.
         ids: of the items; those that are missing or not encoded are left out.
+        window_s: of the index version that is searched; None means the one to come.
 
     Returns:
         A vector of shape (dims,) by id.
@@ -31,7 +34,7 @@ def item_vectors(ws: Workspace, collection: str, fingerprint: str, ids: Sequence
     rows = ws.fetch(
         "SELECT items.id, segments.rowid FROM json_each(?) AS wanted"
         " CROSS JOIN items ON items.collection = ? AND items.id = wanted.value"
-        " CROSS JOIN segments ON segments.item = items.rowid",
+        f" CROSS JOIN segments ON segments.item = items.rowid AND {in_windows(window_s)}",
         (json.dumps(list(ids), ensure_ascii=False), collection),
     )
     owners = {key: id for id, key in rows}
@@ -44,7 +47,12 @@ def item_vectors(ws: Workspace, collection: str, fingerprint: str, ids: Sequence
 
 
 def pending_segments_of(
-    ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str], modalities: Sequence[str]
+    ws: Workspace,
+    collection: str,
+    fingerprint: str,
+    ids: Sequence[str],
+    modalities: Sequence[str],
+    window_s: float | None = None,
 ) -> list[tuple[int, Content]]:
     """List the segments of these items that have no vector of an encoder yet, by ascending key.
 
@@ -54,6 +62,7 @@ def pending_segments_of(
         fingerprint: of the encoder; it need not be known yet.
         ids: of the items; those that are missing are left out.
         modalities: those that the encoder takes.
+        window_s: of the index version that they are for; None means the one to come.
     """
     rows = ws.fetch(
         "SELECT segments.rowid FROM json_each(?) AS wanted"
@@ -62,7 +71,7 @@ def pending_segments_of(
         " CROSS JOIN segments ON segments.item = items.rowid"
         " WHERE NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
         "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
-        f" AND {NOT_SUPERSEDED} ORDER BY segments.rowid",
+        f" AND {not_superseded(window_s)} ORDER BY segments.rowid",
         (json.dumps(list(ids), ensure_ascii=False), collection, json.dumps(list(modalities)), fingerprint),
     )
     keys = [key for (key,) in rows]

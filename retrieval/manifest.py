@@ -15,7 +15,7 @@ from retrieval.index_types import IndexParameters
 from retrieval.workspace import now
 
 MANIFEST_FILE = "manifest.json"
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2  # 2: with window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Manifest:
     count: int  # vectors
     built_key: int  # the highest segment rowid that was considered; rows above it are fresh
     parameters: IndexParameters
+    window_s: float = 0.0  # the length of the windows of sounds and videos that it holds; 0 = none
     fusion: Mapping[str, Any] = field(default_factory=dict)  # what `fusion.learn_fusion` learned
     metric: str = "cosine"
     statistics: Mapping[str, Any] = field(default_factory=dict)  # figures for people, such as build seconds
@@ -59,6 +60,7 @@ class Manifest:
             body = json.loads(text)
             if body.pop("format") > MANIFEST_FORMAT:
                 raise NewerFormat("the index was written by a later Twinspire: upgrade")
+            body["window_s"] = float(body.get("window_s", 0))
             body["parameters"] = IndexParameters.from_json(body["parameters"])
             body["files"] = {name: FileRecord(**record) for name, record in body["files"].items()}
             return cls(**body)

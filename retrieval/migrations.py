@@ -182,3 +182,19 @@ def media(db: Database) -> None:
         )""",
     ):
         db.execute(statement)
+
+
+@migrations(name="005_windows")
+def windows(db: Database) -> None:
+    """How long the windows of sounds and videos are: those of several lengths may be there at once."""
+    for statement in (
+        # The length that the next index will have; 0 = no windows.
+        "ALTER TABLE collections ADD COLUMN window_s REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE segments ADD COLUMN window_s REAL",  # NULL: no window
+        'UPDATE segments SET window_s = round("end" - start, 3) WHERE start IS NOT NULL'
+        " AND (SELECT modality FROM items WHERE rowid = segments.item) IN ('audio', 'video')",
+        "UPDATE collections SET window_s = coalesce((SELECT window_s FROM segments"
+        " WHERE segments.collection = collections.rowid AND start IS NOT NULL AND window_s > 0"
+        " ORDER BY segments.rowid DESC LIMIT 1), 0)",
+    ):
+        db.execute(statement)

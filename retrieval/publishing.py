@@ -229,7 +229,7 @@ def _is_in_redis(ws: Workspace, collection: str, version: str) -> bool:
 
 def _require_complete(ws: Workspace, collection: str, version: str, manifest: Manifest) -> None:
     """Refuse an index that lacks vectors: nobody would ever find these items, and nobody would notice."""
-    there = embedded_keys(ws, collection, manifest.fingerprint)
+    there = embedded_keys(ws, collection, manifest.fingerprint, window_s=manifest.window_s)
     expected = there[there <= manifest.built_key]
     missing = np.setdiff1d(
         expected, load_keys(ws.indexes / collection / version / KEYS_FILE), assume_unique=True

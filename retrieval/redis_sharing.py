@@ -24,6 +24,7 @@ from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, redis_server
 from retrieval.redis_vectors import RedisVectors
 from retrieval.redis_words import SINCE, write_words
+from retrieval.segments import in_windows
 from retrieval.workspace import Workspace
 
 # Attributes that get a number of their own in every element; under others, ranges are looked at twice.
@@ -33,7 +34,7 @@ SHARE_BATCH = 1000
 _ITEMS = (
     "SELECT items.id, items.rowid, items.modality, items.text, items.uri, items.attributes, items.created_at,"
     " hex(items.digest), (SELECT json_group_array(json_array(segments.rowid, segments.start, segments.end))"
-    " FROM segments WHERE segments.item = items.rowid) FROM "
+    " FROM segments WHERE segments.item = items.rowid AND {searched}) FROM "
 )
 
 
@@ -50,6 +51,7 @@ class RedisSharing:
         self._collection = manifest.collection
         self._fingerprint = manifest.fingerprint
         self._built_key = manifest.built_key
+        self._searched = in_windows(manifest.window_s)  # not windows for a version to come
         self._numeric = numeric
         self._journal = RedisJournal(server, manifest.collection)
         self.items = RedisItems(server, manifest.collection, where.partitions)
@@ -123,7 +125,7 @@ class RedisSharing:
             "SELECT segments.rowid, items.id FROM segments CROSS JOIN items ON items.rowid = segments.item"
             " CROSS JOIN embeddings ON embeddings.segment = segments.rowid"
             " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?)"
-            " WHERE items.collection = ? AND segments.rowid > ?",
+            f" WHERE items.collection = ? AND segments.rowid > ? AND {self._searched}",
             (self._fingerprint, self._collection, self._built_key),
         )
         there = set(self.vectors.added().tolist())
@@ -132,7 +134,8 @@ class RedisSharing:
 
     def _stored(self, condition: str, *parameters: object) -> Iterator[RedisItem]:
         rows = self._ws.fetch(
-            f"{_ITEMS} {condition} ORDER BY items.rowid LIMIT {SHARE_BATCH}", (self._collection, *parameters)
+            f"{_ITEMS.format(searched=self._searched)} {condition} ORDER BY items.rowid LIMIT {SHARE_BATCH}",
+            (self._collection, *parameters),
         )
         for *values, segments in rows:
             yield _item(values, segments)

@@ -124,7 +124,9 @@ class Searcher:
 
     def item_vector(self, id: str) -> Vectors | None:
         """Return the unit vector of an item, the mean over its segments; None if it is not encoded."""
-        return item_vectors(self._ws, self.collection, self.manifest.fingerprint, [id]).get(id)
+        manifest = self.manifest
+        found = item_vectors(self._ws, self.collection, manifest.fingerprint, [id], manifest.window_s)
+        return found.get(id)
 
     def has_item(self, id: str) -> bool:
         """Tell whether there is such an item."""

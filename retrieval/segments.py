@@ -18,7 +18,9 @@ __all__ = [
     "SegmentRow",
     "drop_superseded_segments",
     "fetch_rows",
+    "in_windows",
     "locate",
+    "not_superseded",
     "parse_chunking",
     "pending_segments",
     "segment_texts",
@@ -28,12 +30,34 @@ __all__ = [
 
 # The whole of a long text is superseded once it has spans: it stays only for the index that still holds it.
 # The whole of a sound or video is searched beside its windows.
-_SUPERSEDED = (
+_SUPERSEDED_TEXT = (
     "segments.start IS NULL AND EXISTS (SELECT 1 FROM segments AS span"
     " WHERE span.item = segments.item AND span.start IS NOT NULL)"
     " AND (SELECT modality FROM items WHERE rowid = segments.item) = 'text'"
 )
-NOT_SUPERSEDED = f"NOT ({_SUPERSEDED})"
+
+
+def in_windows(window_s: float | None = None) -> str:
+    """Return the condition, in SQL, that leaves out windows of another length.
+
+    Args:
+        window_s: the length of an index version's windows; None takes that which its collection is being
+            cut into.
+    """
+    length = (
+        "(SELECT window_s FROM collections WHERE collections.rowid = segments.collection)"
+        if window_s is None
+        else repr(float(window_s))
+    )
+    return f"(segments.window_s IS NULL OR segments.window_s = {length})"
+
+
+def not_superseded(window_s: float | None = None) -> str:
+    """Return the condition that leaves out all segments in whose place a new version has others."""
+    return f"(NOT ({_SUPERSEDED_TEXT}) AND {in_windows(window_s)})"
+
+
+NOT_SUPERSEDED = not_superseded()
 
 
 class SegmentRow(NamedTuple):
@@ -105,6 +129,7 @@ def pending_segments(
     limit: int,
     after_key: int = 0,
     modalities: Iterable[Modality] = (Modality.TEXT,),
+    window_s: float | None = None,
 ) -> list[tuple[int, Content]]:
     """List segments that have no embedding under this encoder yet, by ascending key.
 
@@ -117,12 +142,13 @@ def pending_segments(
         limit: at most so many.
         after_key: only keys above this one. Pass the last key seen, so that no call scans what is done.
         modalities: those that the encoder takes.
+        window_s: of the index version that they are for; None means the one to come.
     """
     lacking = (
         "NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
         " AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
     )
-    return segments_lacking(ws, collection, lacking, fingerprint, limit, after_key, modalities)
+    return segments_lacking(ws, collection, lacking, fingerprint, limit, after_key, modalities, window_s)
 
 
 def segments_lacking(
@@ -133,6 +159,7 @@ def segments_lacking(
     limit: int,
     after_key: int,
     modalities: Iterable[Modality],
+    window_s: float | None = None,
 ) -> list[tuple[int, Content]]:
     """List segments for which a condition holds, whose one parameter is a fingerprint."""
     rows = ws.fetch(
@@ -141,7 +168,7 @@ def segments_lacking(
         f" WHERE segments.collection = ? AND segments.rowid > ? AND {lacking}"
         " AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE dead_letters.segment = segments.rowid"
         "  AND dead_letters.encoder = ?)"
-        f" AND {NOT_SUPERSEDED}"
+        f" AND {not_superseded(window_s)}"
         " AND items.modality IN (SELECT value FROM json_each(?))"
         " ORDER BY segments.rowid LIMIT ?",
         (
@@ -213,21 +240,35 @@ def _add_spans(ws: Workspace, collection: str, items: Sequence[tuple[int, list[t
 
 
 def drop_superseded_segments(ws: Workspace, collection: str) -> int:
-    """Delete the whole-item segments (and their vectors) of items that have spans.
+    """Delete the segments, with their vectors, in whose place others are searched.
 
-    Call it once the index that holds the spans is live: before, it would take hits from the live one.
+    Those are the wholes of texts that have spans, and windows of another length than the collection's.
+    Those that an index version holds stay: it may be rolled back to. Call it once the index that holds
+    their successors is live.
 
     Returns:
         The number of segments deleted.
     """
+    owner = collection_rowid(ws, collection)
     with ws.atomic() as db:
-        deleted = db.execute(
+        wholes = db.execute(
             "DELETE FROM segments WHERE collection = ? AND start IS NULL AND item IN"
             " (SELECT item FROM segments WHERE start IS NOT NULL)"
-            " AND (SELECT modality FROM items WHERE rowid = segments.item) = 'text'",
-            (collection_rowid(ws, collection),),
+            " AND (SELECT modality FROM items WHERE rowid = segments.item) = 'text'"
+            " AND NOT EXISTS (SELECT 1 FROM indexes WHERE indexes.collection = ? AND state = 'ready'"
+            "  AND json_extract(manifest, '$.built_key') >= segments.rowid"
+            "  AND json_extract(manifest, '$.built_key') < (SELECT min(span.rowid) FROM segments AS span"
+            "   WHERE span.item = segments.item AND span.start IS NOT NULL))",
+            (owner, collection),
         )
-        return deleted.rowcount
+        windows = db.execute(
+            "DELETE FROM segments WHERE collection = ? AND start IS NOT NULL"
+            " AND window_s != (SELECT window_s FROM collections WHERE rowid = ?)"
+            " AND window_s NOT IN (SELECT coalesce(json_extract(manifest, '$.window_s'), 0) FROM indexes"
+            "  WHERE indexes.collection = ? AND state = 'ready')",
+            (owner, owner, collection),
+        )
+        return wholes.rowcount + windows.rowcount
 
 
 def as_json(keys: Keys | Sequence[int]) -> str:

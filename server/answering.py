@@ -79,7 +79,7 @@ class Answerer:
         self._writer = AnswerWriter(origin)
         self._alike = AlikeAnswerer(searcher, self._writer)
         self.encoder = encoder
-        self._aspects = Aspects(ws, collection, encoder)
+        self._aspects = Aspects(ws, collection, encoder, searcher.manifest.window_s)
         self._ws = ws
         self._collection = collection
         self._searcher = searcher

@@ -35,10 +35,13 @@ class _Open:
 class Aspects:
     """Reads aspects with the newest reader that was fitted on the collection. May be shared by threads."""
 
-    def __init__(self, ws: Workspace, collection: str, encoder: Encoder | None) -> None:
-        """Take an encoder; nothing is opened yet."""
+    def __init__(
+        self, ws: Workspace, collection: str, encoder: Encoder | None, window_s: float = 0.0
+    ) -> None:
+        """Take an encoder, and the length of the version's windows; nothing is opened yet."""
         self._ws = ws
         self._collection = collection
+        self._window_s = window_s
         self._encoder = encoder.layered if isinstance(encoder, PreparedEncoder) else None
         self._lock = threading.Lock()
         self._opened: dict[str, _Open | None] = {}  # by the model's fingerprint; None: of other features
@@ -115,5 +118,6 @@ class Aspects:
             features=features,
             targets=reader.card.dims,
             read=reader.read,
+            window_s=self._window_s,
         )
         return _Open(reader, readings)

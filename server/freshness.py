@@ -35,7 +35,13 @@ class Freshness:
             return
         card = loaded.encoder.card
         pending = await self._workers.reads.run(
-            pending_segments_of, self._ws, loaded.collection, card.fingerprint, ids, card.modalities
+            pending_segments_of,
+            self._ws,
+            loaded.collection,
+            card.fingerprint,
+            ids,
+            card.modalities,
+            loaded.opened.manifest.window_s,
         )
         for start in range(0, len(pending), ENCODE_BATCH):
             error = await self._encode(loaded, loaded.encoder, pending[start : start + ENCODE_BATCH])
@@ -54,6 +60,7 @@ class Freshness:
                 limit=ENCODE_BATCH,
                 after_key=after,
                 modalities=[Modality(modality) for modality in loaded.encoder.card.modalities],
+                window_s=loaded.opened.manifest.window_s,
             )
             if not pending:
                 break

@@ -195,7 +195,7 @@ def test_long_items_are_split_at_the_limit_of_the_encoder(ws: Workspace) -> None
     assert index_collection(ws, "c", "test").nothing_new
 
 
-def test_the_whole_item_stays_until_its_spans_are_live(ws: Workspace) -> None:
+def test_the_whole_item_stays_until_no_version_holds_it(ws: Workspace) -> None:
     create_collection(ws, "c")
     upsert_items(ws, "c", [Item(id="long", text="word1 word2 word3. " * 100)])
     add_model(ws, WORDS, name="wide")
@@ -206,6 +206,8 @@ def test_the_whole_item_stays_until_its_spans_are_live(ws: Workspace) -> None:
 
     assert count(ws, "c").segments == spans + 1
     index_collection(ws, "c", "narrow")
+    assert count(ws, "c").segments == spans + 1  # a rollback would need it
+    index_collection(ws, "c", "narrow", overrides={"storage": "f16"}, keep=1)
     assert count(ws, "c").segments == spans
 
 
