@@ -34,8 +34,17 @@ class Words:
 
 
 @contextmanager
-def words_ahead(ws: Workspace, collection: str, queries: Sequence[JudgedQuery]) -> Iterator[Future[Words]]:
-    """Search the words of the queries in a thread; the end waits for it."""
+def words_ahead(
+    ws: Workspace, collection: str, queries: Sequence[JudgedQuery]
+) -> Iterator[Future[Words] | None]:
+    """Search the words of the queries in a thread; the end waits for it, and raises what it raised.
+
+    Yields:
+        What comes of it; None without queries: then no text is looked at.
+    """
+    if not queries:
+        yield None
+        return
 
     def read() -> Words:
         batch = LexicalBatch(ws, collection)
@@ -43,7 +52,9 @@ def words_ahead(ws: Workspace, collection: str, queries: Sequence[JudgedQuery]) 
         return Words(batch, dict(zip(texts, batch.search(texts, MIN_DEPTH), strict=True)))
 
     with ThreadPoolExecutor(1, "words-ahead") as pool:
-        yield pool.submit(read)
+        words = pool.submit(read)
+        yield words
+        words.result()
 
 
 def fuse(
@@ -52,7 +63,7 @@ def fuse(
     manifest: Manifest,
     encoder: Encoder,
     queries: Sequence[JudgedQuery],
-    words: Future[Words],
+    words: Future[Words] | None,
 ) -> Mapping[str, Any]:
     """Learn the fusion on validation queries; without enough of them nothing is learned.
 
@@ -62,7 +73,7 @@ def fuse(
         manifest: of the index, so far.
         encoder: that made its vectors.
         queries: judged, and never those of the test split.
-        words: of these queries, from `words_ahead`.
+        words: of these queries, from `words_ahead`; None without queries.
 
     Returns:
         What the manifest keeps under `fusion`.
@@ -70,7 +81,7 @@ def fuse(
     Raises:
         EncoderFault: if the encoder makes vectors that cannot be used.
     """
-    if not queries or not manifest.count or Modality.TEXT not in encoder.card.modalities:
+    if words is None or not manifest.count or Modality.TEXT not in encoder.card.modalities:
         return {}
 
     def encode_queries(texts: Sequence[str]) -> Vectors:

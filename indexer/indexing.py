@@ -278,7 +278,7 @@ def _build_into(
     encoder: Encoder,
     up_to_key: int,
     queries: Sequence[JudgedQuery],
-    words: Future[Words],
+    words: Future[Words] | None,
 ) -> Manifest:
     """Build an index into a folder, measure it, and write down what it is."""
     ws, collection, card = build.ws, build.collection, build.card

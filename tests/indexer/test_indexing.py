@@ -1,5 +1,6 @@
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -417,3 +418,26 @@ def test_no_fusion_is_learned_on_test_queries(filled: Workspace) -> None:
     add_queries(filled, 60, "test")
 
     assert index_collection(filled, "c", "test").fusion == {}
+
+
+def test_texts_are_not_read_where_no_query_asks_for_them(filled: Workspace) -> None:
+    _lose_the_words(filled)
+
+    assert index_collection(filled, "c", "test").count == 300
+
+
+def test_words_that_cannot_be_read_are_told_of_even_without_a_fusion(ws: Workspace) -> None:
+    create_collection(ws, "c")
+    add_model(ws, WORDS)
+    add_queries(ws, 30)
+    _lose_the_words(ws)
+
+    with pytest.raises(sqlite3.OperationalError, match="docsize"):
+        index_collection(ws, "c", "test")
+
+
+def _lose_the_words(ws: Workspace) -> None:
+    with ws.atomic() as db:
+        db.execute("PRAGMA writable_schema = ON")
+        db.execute("DELETE FROM sqlite_master WHERE name = 'items_fts_1_docsize'")
+    ws.db.execute("PRAGMA writable_schema = RESET")
