@@ -9,7 +9,8 @@ import click
 
 from twinspire.commands.importing_features import features_command
 from twinspire.commands.importing_folder import folder_command
-from twinspire.console import examples, json_option, pass_session, print_json, say
+from twinspire.console import examples, json_option, pass_session, print_json, say, with_options
+from twinspire.importing import ON_INTERRUPT, chunk_option, collection_option, summary
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 
@@ -108,15 +109,15 @@ def import_group() -> None:
 
 
 def _make(source: SourceCommand) -> click.Command:
-    def command(session: Session, source_path: Path, **options: Any) -> None:
-        run_import(session, source.kind, source_path, **options)
+    def command(session: Session, source_path: Path, **told: Any) -> None:
+        run_import(session, source.kind, source_path, **told)
 
-    decorators: list[Callable[[Any], Any]] = [
+    options: list[Callable[[Any], Any]] = [
         click.argument("source_path", metavar="SOURCE", type=click.Path(path_type=Path)),
-        click.option("--collection", required=True, help="Where to; made if there is none."),
+        collection_option,
     ]
     if source.columns:
-        decorators += [
+        options += [
             click.option("--id", "id_column", default="", help="The column of ids.  [default: id or _id]"),
             click.option(
                 "--text", "text_columns", default="", help="The text column, or several: title,body."
@@ -129,26 +130,21 @@ def _make(source: SourceCommand) -> click.Command:
             ),
         ]
     if source.kind == "sqlite":
-        decorators.append(click.option("--table", default="", help="The table.  [default: the only one]"))
+        options.append(click.option("--table", default="", help="The table.  [default: the only one]"))
     if source.kind == "trec":
-        decorators.append(
+        options.append(
             click.option("--queries", type=click.Path(path_type=Path), help="The file of query texts.")
         )
     if not source.columns:
-        decorators.append(
+        options.append(
             click.option(
                 "--split",
                 default="",
                 help="The split of the judged queries: train, validation or test.  [default: drawn by hash]",
             )
         )
-    decorators += [
-        click.option(
-            "--chunk",
-            default="",
-            metavar="WORDS:OVERLAP",
-            help="Cut longer texts, such as 180:40.  [default: left to the encoder's limit]",
-        ),
+    options += [
+        chunk_option,
         click.option(
             "--rejects",
             type=click.Path(dir_okay=False, path_type=Path),
@@ -157,9 +153,8 @@ def _make(source: SourceCommand) -> click.Command:
         json_option,
         pass_session,
     ]
-    for decorator in reversed(decorators):
-        command = decorator(command)
-    return click.command(source.name, help=source.summary, epilog=examples(source.example))(command)
+    make = click.command(source.name, help=source.summary, epilog=examples(source.example))
+    return make(with_options(*options)(command))
 
 
 for _source in SOURCES:
@@ -189,7 +184,7 @@ def run_import(
     from indexer.importing import import_source
     from retrieval.chunking import parse_chunking
 
-    session.on_interrupt = "What was imported is kept: run the same command again, and it goes on from there."
+    session.on_interrupt = ON_INTERRUPT
     source = Source(
         kind=kind,
         path=source_path,
@@ -223,13 +218,7 @@ def show_import(report: "ImportReport", collection: str, *, as_json: bool) -> No
     if as_json:
         print_json(asdict(report))
         return
-    parts = [
-        f"{count:,} {name}"
-        for name in ("inserted", "replaced", "unchanged", "rejected", "duplicates")
-        if (count := getattr(report, name)) or name == "inserted"
-    ]
-    if report.queries:
-        parts.append(f"{report.queries:,} judged queries")
-    click.echo(f"{collection}: {', '.join(parts)}" + ("" if report.changed else "; nothing changed"))
+    judged = f", {report.queries:,} judged queries" if report.queries else ""
+    click.echo(summary(collection, report, judged))
     if report.rejects_file:
         click.echo(f"The bad rows are in {report.rejects_file}")

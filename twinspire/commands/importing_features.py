@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from twinspire.console import examples, json_option, pass_session, print_json, say
+from twinspire.importing import collection_option
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 
@@ -15,7 +16,7 @@ from twinspire.session import Session
     epilog=examples("twinspire import features old/features --catalogue tracks.csv --collection music"),
 )
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.option("--collection", required=True, help="Where to; made if there is none.")
+@collection_option
 @click.option(
     "--catalogue",
     type=click.Path(dir_okay=False, path_type=Path),

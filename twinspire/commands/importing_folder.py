@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from twinspire.console import examples, json_option, pass_session, print_json, say
+from twinspire.importing import ON_INTERRUPT, chunk_option, collection_option, summary
 from twinspire.progress import ProgressDisplay
 from twinspire.session import Session
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("folder", epilog=examples("twinspire import folder ~/Pictures --collection pictures"))
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
-@click.option("--collection", required=True, help="Where to; made if there is none.")
+@collection_option
 @click.option(
     "--metadata",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -25,12 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option("--root-name", default="", help="The folder's name in uris.  [default: its own]")
 @click.option("--thumbnails", is_flag=True, help="Write small pictures into the workspace.")
-@click.option(
-    "--chunk",
-    default="",
-    metavar="WORDS:OVERLAP",
-    help="Cut longer texts, such as 180:40.  [default: left to the encoder's limit]",
-)
+@chunk_option
 @json_option
 @pass_session
 def folder_command(
@@ -51,7 +47,7 @@ def folder_command(
     from indexer.folder_import import import_folder
     from retrieval.chunking import parse_chunking
 
-    session.on_interrupt = "What was imported is kept: run the same command again, and it goes on from there."
+    session.on_interrupt = ON_INTERRUPT
     workspace = session.workspace(create=True)
     with ProgressDisplay() as progress:
         report = import_folder(
@@ -76,16 +72,8 @@ def show_folder_import(report: "FolderReport", collection: str, *, as_json: bool
     if as_json:
         print_json(asdict(report))
         return
-    parts = [
-        f"{count:,} {name}"
-        for name in ("inserted", "replaced", "unchanged", "rejected", "duplicates")
-        if (count := getattr(report, name)) or name == "inserted"
-    ]
     kinds = ", ".join(f"{count:,} {modality}" for modality, count in report.modalities.items())
-    click.echo(
-        f"{collection}: {', '.join(parts)} ({kinds or 'no items'})"
-        + ("" if report.changed else "; nothing changed")
-    )
+    click.echo(summary(collection, report, f" ({kinds or 'no items'})"))
     if report.skipped:
         click.echo("skipped: " + ", ".join(f"{count:,} {why}" for why, count in report.skipped.items()))
     if report.rows_without_file:
