@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
 
@@ -12,6 +12,7 @@ from retrieval.errors import DeadlineExceeded, TwinspireError, Unavailable
 from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.async_upsert_stream import cut_async, send_requests_async
+from twinspire.attempts import Attempts
 from twinspire.calls import Call, Side
 from twinspire.client import (
     DEFAULT_TARGET,
@@ -20,7 +21,7 @@ from twinspire.client import (
     HEALTH_PAUSE_S,
 )
 from twinspire.connection import Tls, connection
-from twinspire.faults import checked_timeout, error_from_call
+from twinspire.faults import checked_timeout
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
@@ -131,9 +132,7 @@ class AsyncClient:
         """Store items, however many, from an iterable or an async one; see `Client.upsert_many`."""
         requests = cut_async(RequestCutter(collection, create_collection, max_items, max_bytes), items)
         pending = UnacknowledgedRequests()
-        attempt = 1
         while True:
-            acknowledged = pending.report.acknowledged
             try:
                 await send_requests_async(
                     self._channel,
@@ -145,14 +144,8 @@ class AsyncClient:
                 )
                 return pending.report
             except TwinspireError as error:
-                attempt = 1 if pending.report.acknowledged > acknowledged else attempt
-                delay_s = self.retries.delay_s(error, attempt)
-                if delay_s is None:
-                    pending.explain(error)
-                    raise
-            attempt += 1
-            await asyncio.sleep(delay_s)
-            pending.reconnected()
+                pause_s = pending.reconnect(error, self.retries)
+            await asyncio.sleep(pause_s)
 
     async def delete_items(
         self,
@@ -256,22 +249,12 @@ class AsyncClient:
 
     async def _run(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         """Make a call, again where that can help, until its deadline."""
-        deadline = time.monotonic() + self._timeout(timeout_s)
-        attempt = 1
+        retries = self.retries if call.idempotent else None
+        attempts = Attempts(self.target, retries, self._timeout(timeout_s))
+        send, metadata = call.on(self._channel), self._connection.metadata
         while True:
             try:
-                return call.read(await self._attempt(call, deadline - time.monotonic()))
+                return call.read(await send(call.request, timeout=attempts.left_s, metadata=metadata))
             except grpc.aio.AioRpcError as failed:
-                error = error_from_call(failed, self.target)
-                delay_s = self.retries.delay_s(error, attempt) if call.idempotent else None
-                if delay_s is None or time.monotonic() + delay_s >= deadline:
-                    raise error from failed
-            attempt += 1
-            await asyncio.sleep(delay_s)
-
-    async def _attempt(self, call: Call[Any], timeout_s: float) -> Any:
-        return await self._channel.unary_unary(
-            call.path,
-            request_serializer=type(call.request).SerializeToString,
-            response_deserializer=call.response_type.FromString,
-        )(call.request, timeout=timeout_s, metadata=self._connection.metadata)
+                pause_s = attempts.pause_s(failed)
+            await asyncio.sleep(pause_s)

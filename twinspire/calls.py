@@ -47,6 +47,14 @@ class Call(Generic[ResultT]):
     read: Callable[[Any], ResultT]
     idempotent: bool = True  # only these are tried again
 
+    def on(self, channel: Any) -> Any:
+        """Return what carries the call out on a channel, plain or asynchronous."""
+        return channel.unary_unary(
+            self.path,
+            request_serializer=type(self.request).SerializeToString,
+            response_deserializer=self.response_type.FromString,
+        )
+
 
 def search(collection: str, query: SearchQuery) -> Call[SearchResult]:
     """Search by one query."""

@@ -3,16 +3,17 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 import grpc
 
 from retrieval.errors import DeadlineExceeded, TwinspireError, Unavailable
 from retrieval.filters import Filter
 from twinspire import calls
+from twinspire.attempts import Attempts
 from twinspire.calls import Call, Side
 from twinspire.connection import Tls, connection
-from twinspire.faults import checked_timeout, error_from_call
+from twinspire.faults import checked_timeout
 from twinspire.queries import SearchOptions, SearchQuery, as_query
 from twinspire.results import (
     Collection,
@@ -156,9 +157,7 @@ class Client:
         """
         requests = RequestCutter(collection, create_collection, max_items, max_bytes).cut(items)
         pending = UnacknowledgedRequests()
-        attempt = 1
         while True:
-            acknowledged = pending.report.acknowledged
             try:
                 send_requests(
                     self._channel,
@@ -170,14 +169,8 @@ class Client:
                 )
                 return pending.report
             except TwinspireError as error:
-                attempt = 1 if pending.report.acknowledged > acknowledged else attempt
-                delay_s = self.retries.delay_s(error, attempt)
-                if delay_s is None:
-                    pending.explain(error)
-                    raise
-            attempt += 1
-            time.sleep(delay_s)
-            pending.reconnected()
+                pause_s = pending.reconnect(error, self.retries)
+            time.sleep(pause_s)
 
     def delete_items(
         self,
@@ -280,22 +273,12 @@ class Client:
 
     def _run(self, call: Call[ResultT], timeout_s: float | None) -> ResultT:
         """Make a call, again where that can help, until its deadline."""
-        deadline = time.monotonic() + self._timeout(timeout_s)
-        attempt = 1
+        retries = self.retries if call.idempotent else None
+        attempts = Attempts(self.target, retries, self._timeout(timeout_s))
+        send, metadata = call.on(self._channel), self._connection.metadata
         while True:
             try:
-                return call.read(self._attempt(call, deadline - time.monotonic()))
+                return call.read(send(call.request, timeout=attempts.left_s, metadata=metadata))
             except grpc.RpcError as failed:
-                error = error_from_call(failed, self.target)
-                delay_s = self.retries.delay_s(error, attempt) if call.idempotent else None
-                if delay_s is None or time.monotonic() + delay_s >= deadline:
-                    raise error from failed
-            attempt += 1
-            time.sleep(delay_s)
-
-    def _attempt(self, call: Call[Any], timeout_s: float) -> Any:
-        return self._channel.unary_unary(
-            call.path,
-            request_serializer=type(call.request).SerializeToString,
-            response_deserializer=call.response_type.FromString,
-        )(call.request, timeout=timeout_s, metadata=self._connection.metadata)
+                pause_s = attempts.pause_s(failed)
+            time.sleep(pause_s)

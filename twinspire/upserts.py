@@ -10,6 +10,7 @@ from retrieval.errors import TwinspireError
 from twinspire.faults import error_from_status
 from twinspire.messages import item_message
 from twinspire.results import Item, ItemFailure, UpsertReport
+from twinspire.retries import RetryPolicy
 
 MAX_ITEMS_PER_REQUEST = 1000  # the server's limit
 DEFAULT_ITEMS_PER_REQUEST = 500
@@ -72,6 +73,7 @@ class UnacknowledgedRequests:
 
     requests: deque[items_pb2.UpsertItemsRequest] = field(default_factory=deque)
     report: UpsertReport = field(default_factory=UpsertReport)
+    _broken: int = 0  # streams, since the last acknowledgement
 
     @property
     def full(self) -> bool:
@@ -90,6 +92,7 @@ class UnacknowledgedRequests:
             for refused in answer.errors
         ]
         room = MAX_FAILURES_KEPT - len(before.failures)
+        self._broken = 0
         self.report = replace(
             before,
             acknowledged=before.acknowledged + len(self.requests.popleft().items),
@@ -102,10 +105,16 @@ class UnacknowledgedRequests:
         )
         return self.report
 
-    def reconnected(self) -> None:
-        """Note that a broken stream was replaced."""
-        self.report = replace(self.report, reconnects=self.report.reconnects + 1)
+    def reconnect(self, error: TwinspireError, retries: RetryPolicy) -> float:
+        """Note that the stream broke and is replaced; return how long to wait before that.
 
-    def explain(self, error: TwinspireError) -> None:
-        """Tell on the error how far the upsert came."""
-        error.add_note(f"{self.report.acknowledged} items were stored before this")
+        Raises:
+            TwinspireError: that error, with how far the upsert came, if another stream would not help.
+        """
+        self._broken += 1
+        pause_s = retries.delay_s(error, self._broken)
+        if pause_s is None:
+            error.add_note(f"{self.report.acknowledged} items were stored before this")
+            raise error
+        self.report = replace(self.report, reconnects=self.report.reconnects + 1)
+        return pause_s
