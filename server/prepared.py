@@ -1,6 +1,7 @@
 """Encoders of media as the server calls them: files are decoded first, in limited processes."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from encoders.card import EncoderCard
 from encoders.encoder import LayeredEncoder, MediaEncoder
 from encoders.media.decoding import Decoder
+from encoders.media.limits import DEFAULT_LIMITS
 from encoders.media.preparing import prepare
+from encoders.media.source import open_file
 from retrieval.content import Content
-from retrieval.errors import MediaUnreadable, TwinspireError
+from retrieval.errors import MediaTooLarge, MediaUnreadable, TwinspireError
 from retrieval.items import Item
 from retrieval.media_roots import media_roots, resolve_uri
 from retrieval.workspace import Workspace
@@ -38,14 +41,19 @@ class MediaFiles:
 
         Raises:
             UriNotAllowed: if its uri does not lead to a file under a root.
-            MediaUnreadable: if the file cannot be read.
+            MediaUnreadable: if it is no file, or cannot be read.
+            MediaTooLarge: if it is larger than a file of its modality may be.
         """
         roots = {} if self._ws.mirrors_redis else media_roots(self._ws)
+        most = DEFAULT_LIMITS.max_bytes(item.modality)
         try:
-            with resolve_uri(roots, item.uri).open("rb") as file:
+            with open_file(resolve_uri(roots, item.uri), "uri") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > most:
+                    raise MediaTooLarge(f"uri: expected at most {most} bytes, got {size}", field="uri")
                 return replace(item, content_hash=hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
-            raise MediaUnreadable(f"uri: the file cannot be read: {error.strerror}") from error
+            raise MediaUnreadable(f"uri: the file cannot be read: {error.strerror}", field="uri") from error
 
     def _running(self) -> Decoder:
         with self._lock:

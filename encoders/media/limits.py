@@ -27,5 +27,10 @@ class MediaLimits:
     cpu_s: int = 120  # processor time of one file
     timeout_s: float = 120.0  # time of one file by the clock; what waits for a processor is given more
 
+    def max_bytes(self, modality: str) -> int:
+        """Return how large a file of a modality may be."""
+        most = {"image": self.max_image_bytes, "audio": self.max_audio_bytes, "video": self.max_video_bytes}
+        return most[modality]
+
 
 DEFAULT_LIMITS = MediaLimits()

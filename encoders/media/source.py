@@ -2,7 +2,8 @@
 
 import os
 import stat
-from io import BytesIO
+from io import BufferedReader, BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 from encoders.media.limits import MediaLimits
@@ -17,6 +18,13 @@ from encoders.media.sniffing import (
 from retrieval.errors import MediaTooLarge, MediaUnreadable
 
 FORMATS = {"image": IMAGE_FORMATS, "audio": AUDIO_FORMATS, "video": VIDEO_FORMATS}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class MediaSource:
@@ -28,7 +36,7 @@ class MediaSource:
         Raises:
             MediaUnreadable: if there is nothing, or nothing that is read here.
         """
-        self.file: BinaryIO = BytesIO(media) if isinstance(media, bytes) else _open(media)
+        self.file: BinaryIO = BytesIO(media) if isinstance(media, bytes) else open_file(media)
         self.size = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         head = self.file.read(HEAD_BYTES)
@@ -49,11 +57,7 @@ class MediaSource:
         """
         if self.kind.family not in families:
             raise MediaUnreadable(f"{modality}: expected {FORMATS[modality]}, got {self.kind.mime_type}")
-        maximum = {
-            "image": limits.max_image_bytes,
-            "audio": limits.max_audio_bytes,
-            "video": limits.max_video_bytes,
-        }[modality]
+        maximum = limits.max_bytes(modality)
         if self.size > maximum:
             raise MediaTooLarge(f"{modality}: expected at most {maximum} bytes, got {self.size}")
 
@@ -62,13 +66,32 @@ class MediaSource:
         self.file.close()
 
 
-def _open(path: str) -> BinaryIO:
+def open_file(path: str | Path, field: str = "media") -> BufferedReader:
+    """Open a file: nothing else is opened, or waited for.
+
+    Args:
+        path: of the file.
+        field: names it in errors.
+
+    Raises:
+        MediaUnreadable: if it is not there, may not be read, or is a folder, a pipe, a socket or a device.
+    """
     try:
-        # Not to wait for the writer of a pipe.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        _require_file(os.stat(path).st_mode, field)  # before it is opened: a device may do something then
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except (OSError, ValueError):
-        raise MediaUnreadable("media: the file is not there, or may not be read") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise MediaUnreadable("media: expected a file, got something else")
-    return os.fdopen(descriptor, "rb")
+        message = f"{field}: expected a file, got one that is not there, or may not be read"
+        raise MediaUnreadable(message, field=field) from None
+    file = os.fdopen(descriptor, "rb")
+    try:
+        _require_file(os.fstat(descriptor).st_mode, field)  # by now it may be another one
+    except MediaUnreadable:
+        file.close()
+        raise
+    return file
+
+
+def _require_file(mode: int, field: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise MediaUnreadable(f"{field}: expected a file, got {kind}", field=field)
