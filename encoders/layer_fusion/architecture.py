@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from encoders.fields import check_above_zero, check_choice
 from retrieval.errors import IncompatibleModel, InvalidInput
 
 KIND = "layer_fusion"
@@ -40,14 +41,8 @@ class FusionShape:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        if self.fusion not in get_args(FusionKind):
-            expected = ", ".join(get_args(FusionKind))
-            raise InvalidInput(f"fusion: expected {expected}, got {self.fusion!r}", field="fusion")
-        if self.head not in get_args(HeadKind):
-            raise InvalidInput(f"head: expected linear or siamese, got {self.head!r}", field="head")
-        for name in ("layers", "width", "dims", "attention_width", "hidden_width"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}", field=name)
+        check_choice(self, fusion=FusionKind, head=HeadKind)
+        check_above_zero(self, "layers", "width", "dims", "attention_width", "hidden_width")
         if not 0 <= self.layer < self.layers:
             raise InvalidInput(f"layer: expected 0 to {self.layers - 1}, got {self.layer}", field="layer")
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from encoders.fields import check_above_zero, check_choice
 from retrieval.content import Modality
 from retrieval.errors import IncompatibleModel, InvalidInput
 
@@ -34,14 +35,10 @@ class ModalityFusionShape:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        if self.strategy not in get_args(Strategy):
-            expected = ", ".join(get_args(Strategy))
-            raise InvalidInput(f"strategy: expected {expected}, got {self.strategy!r}", field="strategy")
+        check_choice(self, strategy=Strategy)
         if len({modality for modality, _ in self.parts}) < max(2, len(self.parts)):
             raise InvalidInput("expected two modalities or more, each once", field="parts")
-        for name in ("dims", "gate_hidden"):
-            if getattr(self, name) < 1:
-                raise InvalidInput(f"{name}: expected at least 1, got {getattr(self, name)}", field=name)
+        check_above_zero(self, "dims", "gate_hidden")
 
     @property
     def modalities(self) -> tuple[Modality, ...]:

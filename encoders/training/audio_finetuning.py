@@ -5,12 +5,11 @@ The model that comes out has other weights, so another fingerprint: its features
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from encoders.audio.layers import KIND
 from encoders.audio.opening import open_frozen
 from encoders.audio.pooling import pooled_layers
 from encoders.card import EncoderCard, read_card
+from encoders.fields import check_above_zero, check_at_least, check_choice
 from encoders.media.specs import AudioSpec
 from encoders.pretrained.weights import PARTED, SINGLE, to_safetensors
 from encoders.training.audio_objective import AudioObjective, FinetuningLoss, WindowBatches, pooled_vectors
@@ -38,9 +38,20 @@ from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingDat
 from retrieval.registry import Job, model_folder
 from retrieval.workspace import Workspace, now
 
+Keep: TypeAlias = Literal["best", "last"]
+
 WATCHED = "MRR"
 STAGE = "finetune"
 MEASURED_WINDOWS = 3  # of each held-out sound, evenly spread
+
+_LOWEST: Mapping[str, float] = {
+    "epochs": 1,
+    "batch_size": 2,
+    "trained_blocks": 0,
+    "weight_decay": 0,
+    "patience": 0,
+    "folds": 3,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +68,7 @@ class FinetuningConfig:
     temperature: float = 0.1  # of contrastive
     weight_decay: float = 0.01
     patience: int = 0
-    keep: Literal["best", "last"] = (
-        "best"  # which epoch's weights; the untouched ones are a candidate for best
-    )
+    keep: Keep = "best"  # which epoch's weights; the untouched ones are a candidate for best
     folds: int = 5  # one is held out to test, one tells which epoch is best
     seed: int = 0
 
@@ -69,28 +78,9 @@ class FinetuningConfig:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        if self.loss not in get_args(FinetuningLoss):
-            raise InvalidInput(
-                f"loss: expected classification or contrastive, got {self.loss!r}", field="loss"
-            )
-        if self.keep not in ("best", "last"):
-            raise InvalidInput(f"keep: expected best or last, got {self.keep!r}", field="keep")
-        lowest = {
-            "epochs": 1,
-            "batch_size": 2,
-            "trained_blocks": 0,
-            "weight_decay": 0,
-            "patience": 0,
-            "folds": 3,
-        }
-        for name, least in lowest.items():
-            if not least <= getattr(self, name) < math.inf:
-                raise InvalidInput(
-                    f"{name}: expected at least {least}, got {getattr(self, name)}", field=name
-                )
-        for name in ("learning_rate", "head_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
+        check_choice(self, loss=FinetuningLoss, keep=Keep)
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "head_rate", "temperature")
         if not 0.1 <= self.window_s <= 60:
             raise InvalidInput(f"window_s: expected 0.1 to 60, got {self.window_s}", field="window_s")
 

@@ -1,10 +1,10 @@
 """What may differ between two trainings of a two-tower."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
+from encoders.fields import check_above_zero, check_at_least, check_below_one, check_choice
 from encoders.training.losses import LossKind
 from encoders.training.optimisation import LoopConfig, OptimizerKind, SchedulerKind
 from encoders.two_tower.architecture import TowerKind
@@ -78,26 +78,12 @@ class TwoTowerConfig:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        for name, lowest in _LOWEST.items():
-            got = getattr(self, name)
-            if got is not None and not lowest <= got < math.inf:
-                raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
-        for name in ("learning_rate", "corpus_learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        if not 0 <= self.dropout < 1:
-            raise InvalidInput(f"dropout: expected 0 to below 1, got {self.dropout}", field="dropout")
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "corpus_learning_rate", "temperature")
+        check_below_one(self, "dropout")
         if not 0 <= self.margin <= 2:
             raise InvalidInput(f"margin: expected 0 to 2, got {self.margin}", field="margin")
-        for name, kinds in (
-            ("tower", TowerKind),
-            ("loss", LossKind),
-            ("optimizer", OptimizerKind),
-            ("scheduler", SchedulerKind),
-        ):
-            if getattr(self, name) not in get_args(kinds):
-                expected = ", ".join(get_args(kinds))
-                raise InvalidInput(f"{name}: expected {expected}, got {getattr(self, name)!r}", field=name)
+        check_choice(self, tower=TowerKind, loss=LossKind, optimizer=OptimizerKind, scheduler=SchedulerKind)
 
     def record(self) -> dict[str, Any]:
         """Return every field, for the card and the run; of a file only its name, as paths differ."""

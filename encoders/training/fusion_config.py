@@ -1,10 +1,10 @@
 """What may differ between two trainings of a layer fusion."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
+from encoders.fields import check_above_zero, check_at_least, check_below_one, check_choice
 from encoders.layer_fusion.architecture import DIMS, FusionKind, FusionShape, HeadKind
 from encoders.training.fusion_objective import FusionLoss
 from encoders.training.optimisation import LoopConfig
@@ -51,19 +51,12 @@ class LayerFusionConfig:
             InvalidInput: naming the first one that is out of range.
         """
         FusionShape(layers=self.layer + 1, width=1, fusion=self.fusion, head=self.head, layer=self.layer)
-        for name, lowest in _LOWEST.items():
-            got = getattr(self, name)
-            if not lowest <= got < math.inf:
-                raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        if not 0 <= self.dropout < 1:
-            raise InvalidInput(f"dropout: expected 0 to below 1, got {self.dropout}", field="dropout")
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "temperature")
+        check_below_one(self, "dropout")
         if not 0 <= self.margin <= 2:
             raise InvalidInput(f"margin: expected 0 to 2, got {self.margin}", field="margin")
-        if self.loss not in get_args(FusionLoss):
-            raise InvalidInput(f"loss: expected triplet or infonce, got {self.loss!r}", field="loss")
+        check_choice(self, loss=FusionLoss)
 
     def record(self) -> dict[str, Any]:
         """Return every field, for the card and the run."""

@@ -1,13 +1,12 @@
 """What may differ between two trainings of a modality fusion."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import Any
 
+from encoders.fields import check_above_zero, check_at_least, check_below_one, check_choice, check_held_out
 from encoders.modality_fusion.architecture import Strategy
 from encoders.training.optimisation import LoopConfig
-from retrieval.errors import InvalidInput
 
 WATCHED = "MRR"
 _LOWEST: Mapping[str, float] = {
@@ -48,24 +47,11 @@ class ModalityFusionConfig:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        if self.strategy not in get_args(Strategy):
-            expected = ", ".join(get_args(Strategy))
-            raise InvalidInput(f"strategy: expected {expected}, got {self.strategy!r}", field="strategy")
-        for name, lowest in _LOWEST.items():
-            got = getattr(self, name)
-            if not lowest <= got < math.inf:
-                raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        for name in ("dropout", "drop_parts"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidInput(f"{name}: expected 0 to below 1, got {getattr(self, name)}", field=name)
-        for name in ("test", "validation"):
-            if not 0 < getattr(self, name) <= 0.5:
-                raise InvalidInput(
-                    f"{name}: expected more than 0 to 0.5, got {getattr(self, name)}", field=name
-                )
+        check_choice(self, strategy=Strategy)
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "temperature")
+        check_below_one(self, "dropout", "drop_parts")
+        check_held_out(self, "test", "validation")
 
     def record(self) -> dict[str, Any]:
         """Return every field, for the card and the run."""

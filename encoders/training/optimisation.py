@@ -3,13 +3,13 @@
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import nn
 
+from encoders.fields import check_above_zero, check_at_least, check_choice
 from encoders.training.row_adam import RowAdam
-from retrieval.errors import InvalidInput
 
 OptimizerKind: TypeAlias = Literal["adamw", "adam", "sgd"]
 SchedulerKind: TypeAlias = Literal["cosine", "step", "plateau", "none"]
@@ -44,16 +44,10 @@ class LoopConfig:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        if self.optimizer not in get_args(OptimizerKind):
-            raise InvalidInput(f"optimizer: expected adamw, adam or sgd, got {self.optimizer!r}")
-        if self.scheduler not in get_args(SchedulerKind):
-            raise InvalidInput(f"scheduler: expected cosine, step, plateau or none, got {self.scheduler!r}")
-        for name in ("learning_rate", "epochs"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        for name in ("weight_decay", "warmup_steps", "clip_norm", "patience", "checkpoint_every_s"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected at least 0, got {getattr(self, name)}", field=name)
+        check_choice(self, optimizer=OptimizerKind, scheduler=SchedulerKind)
+        check_above_zero(self, "learning_rate", "epochs")
+        not_negative = ("weight_decay", "warmup_steps", "clip_norm", "patience", "checkpoint_every_s")
+        check_at_least(self, dict.fromkeys(not_negative, 0))
 
 
 def learning_rate(step: int, steps: int, config: LoopConfig) -> float:

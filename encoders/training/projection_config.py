@@ -1,12 +1,11 @@
 """What may differ between two trainings of a projection."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from encoders.fields import check_above_zero, check_at_least, check_below_one, check_choice, check_held_out
 from encoders.training.optimisation import LoopConfig
-from retrieval.errors import InvalidInput
 
 StartKind: TypeAlias = Literal["closed_form", "random"]
 
@@ -15,7 +14,10 @@ _LOWEST: Mapping[str, float] = {
     "dims": 1,
     "hidden": 0,
     "landmarks": 2,
+    "media_gamma": 0,
+    "text_gamma": 0,
     "noise": 0,
+    "regularisation": 0,
     "epochs": 1,
     "batch_size": 2,
     "patience": 0,
@@ -56,30 +58,11 @@ class ProjectionConfig:
         Raises:
             InvalidInput: naming the first one that is out of range.
         """
-        for name, lowest in _LOWEST.items():
-            got = getattr(self, name)
-            if not lowest <= got < math.inf:
-                raise InvalidInput(f"{name}: expected at least {lowest:g}, got {got}", field=name)
-        for name in ("media_gamma", "text_gamma"):
-            got = getattr(self, name)
-            if got is not None and not 0 <= got < math.inf:
-                raise InvalidInput(f"{name}: expected at least 0, got {got}", field=name)
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        if not 0 <= self.regularisation < math.inf:
-            raise InvalidInput(
-                f"regularisation: expected at least 0, got {self.regularisation}", field="regularisation"
-            )
-        if self.start not in get_args(StartKind):
-            raise InvalidInput(f"start: expected closed_form or random, got {self.start!r}", field="start")
-        if not 0 <= self.dropout < 1:
-            raise InvalidInput(f"dropout: expected 0 to below 1, got {self.dropout}", field="dropout")
-        for name in ("test", "validation"):
-            if not 0 < getattr(self, name) <= 0.5:
-                raise InvalidInput(
-                    f"{name}: expected more than 0 to 0.5, got {getattr(self, name)}", field=name
-                )
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "temperature")
+        check_choice(self, start=StartKind)
+        check_below_one(self, "dropout")
+        check_held_out(self, "test", "validation")
 
     def record(self) -> dict[str, Any]:
         """Return every field, for the card and the run."""

@@ -1,12 +1,11 @@
 """What may differ between two fine-tunings of a pretrained text encoder."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from encoders.fields import check_above_zero, check_at_least, check_below_one, check_choice
 from encoders.training.optimisation import LoopConfig, SchedulerKind
-from retrieval.errors import InvalidInput
 
 Tuned: TypeAlias = Literal["both", "query"]
 
@@ -59,20 +58,10 @@ class TextTuningConfig:
         """
         from encoders.device import check_precision
 
-        for name, lowest in _LOWEST.items():
-            if not lowest <= getattr(self, name) < math.inf:
-                raise InvalidInput(
-                    f"{name}: expected at least {lowest:g}, got {getattr(self, name)}", field=name
-                )
-        for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise InvalidInput(f"{name}: expected more than 0, got {getattr(self, name)}", field=name)
-        if not 0 <= self.dropout < 1:
-            raise InvalidInput(f"dropout: expected 0 to below 1, got {self.dropout}", field="dropout")
-        for name, kinds in (("tuned", Tuned), ("scheduler", SchedulerKind)):
-            if getattr(self, name) not in get_args(kinds):
-                expected = ", ".join(get_args(kinds))
-                raise InvalidInput(f"{name}: expected {expected}, got {getattr(self, name)!r}", field=name)
+        check_at_least(self, _LOWEST)
+        check_above_zero(self, "learning_rate", "temperature")
+        check_below_one(self, "dropout")
+        check_choice(self, tuned=Tuned, scheduler=SchedulerKind)
         check_precision(self.precision)
 
     def record(self) -> dict[str, Any]:

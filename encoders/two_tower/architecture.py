@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
+from encoders.fields import check_choice
 from retrieval.errors import IncompatibleModel, InvalidInput
 
 KIND = "two_tower"  # on the card: which loader
@@ -37,8 +38,7 @@ class Architecture:
         Raises:
             InvalidInput: naming the first field out of range.
         """
-        if self.tower not in get_args(TowerKind):
-            raise InvalidInput(f"tower: expected mlp, rnn or gru, got {self.tower!r}", field="tower")
+        check_choice(self, tower=TowerKind)
         lowest_hidden = 0 if self.tower == "mlp" else 1
         for name, low, high in (
             ("rows", 2, 1 << 24),

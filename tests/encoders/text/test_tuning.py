@@ -217,7 +217,7 @@ def test_the_second_pass_drops_out_the_same() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tuned": "items"}, "tuned: expected both, query"),
+        ({"tuned": "items"}, "tuned: expected both or query"),
         ({"learning_rate": 0}, "learning_rate: expected more than 0"),
         ({"batch_size": 1}, "batch_size: expected at least 2"),
         ({"precision": "int8"}, "precision: expected one of"),
