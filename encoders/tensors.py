@@ -4,6 +4,7 @@ import json
 import math
 import mmap
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +44,17 @@ def _view(data: mmap.mmap, offset: int, entry: dict[str, Any]) -> NDArray[np.flo
     if entry["dtype"] != "F32" or min(shape, default=1) < 0 or start < 0 or stop - start != 4 * count:
         raise ValueError("not a float32 tensor")
     return np.frombuffer(data, "<f4", count, offset + start).reshape(shape)
+
+
+def check_tensors(
+    what: str, tensors: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Check that tensors are there and of these shapes; `what` they belong to is for the message.
+
+    Raises:
+        CorruptArtifact: if one is missing or has another shape.
+    """
+    for name, expected in shapes.items():
+        if name not in tensors or tensors[name].shape != expected:
+            got = tensors[name].shape if name in tensors else None
+            raise CorruptArtifact(f"{what}: {name}: expected shape {expected}, got {got}")

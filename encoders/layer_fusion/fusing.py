@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.layer_fusion.architecture import FusionShape
+from encoders.tensors import check_tensors
 from encoders.vectors import unit_rows
-from retrieval.errors import CorruptArtifact
 
 Floats = NDArray[np.float32]
 
@@ -21,10 +21,7 @@ class Fusion:
         Raises:
             CorruptArtifact: if one is missing or has another shape.
         """
-        for name, expected in shape.tensors().items():
-            if name not in tensors or tensors[name].shape != expected:
-                got = tensors[name].shape if name in tensors else None
-                raise CorruptArtifact(f"layer fusion: {name}: expected shape {expected}, got {got}")
+        check_tensors("layer fusion", tensors, shape.tensors())
         self.shape = shape
         self._tensors = tensors
 

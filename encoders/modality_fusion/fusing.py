@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from encoders.modality_fusion.architecture import NORM_EPSILON, ModalityFusionShape
+from encoders.tensors import check_tensors
 from encoders.vectors import unit_rows
-from retrieval.errors import CorruptArtifact
 
 Floats: TypeAlias = NDArray[np.float32]
 Present: TypeAlias = NDArray[np.bool_]
@@ -23,10 +23,7 @@ class ModalityFusion:
         Raises:
             CorruptArtifact: if one is missing or has another shape.
         """
-        for name, expected in shape.tensors().items():
-            if name not in tensors or tensors[name].shape != expected:
-                got = tensors[name].shape if name in tensors else None
-                raise CorruptArtifact(f"modality fusion: {name}: expected shape {expected}, got {got}")
+        check_tensors("modality fusion", tensors, shape.tensors())
         self.shape = shape
         self._tensors = tensors
 

@@ -7,8 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.tensors import check_tensors
 from encoders.vectors import unit_rows
-from retrieval.errors import CorruptArtifact, IncompatibleModel, InvalidInput
+from retrieval.errors import IncompatibleModel, InvalidInput
 
 Floats: TypeAlias = NDArray[np.float32]
 
@@ -128,10 +129,7 @@ class Head:
         Raises:
             CorruptArtifact: if one is missing or has another shape.
         """
-        for name, expected in shape.tensors(side).items():
-            if name not in tensors or tensors[name].shape != expected:
-                got = tensors[name].shape if name in tensors else None
-                raise CorruptArtifact(f"projection: {name}: expected shape {expected}, got {got}")
+        check_tensors("projection", tensors, shape.tensors(side))
         self._dims, self._hidden, own = shape.dims, shape.hidden, shape.side(side)
         self._kernel: KernelMap | None = None
         if own.landmarks:
