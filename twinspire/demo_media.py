@@ -32,7 +32,7 @@ class MediaDemo(Tour):
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.steps = 6
+        self.steps = 5
 
     def run(self) -> None:
         """Do all of it."""
@@ -43,14 +43,15 @@ class MediaDemo(Tour):
             self._import(MUSIC, music)
         with self.step("pictures", "Training pictures and names into one space, and indexing the pictures"):
             self._train_projection()
+            self._tell_of(PROJECTION)
             self._index(PICTURES, PROJECTION)
         with self.step("music", "Training a fusion of an audio model's layers, and indexing the music"):
             self._train_fusion()
+            self._tell_of(FUSION)
+            self._tell_of_plot()
             self._index(MUSIC, FUSION)
         with self.step("serve", "Starting the server, and asking it by text, by picture and by sound"):
             self._ask(pictures, music)
-        with self.step("weights", "Drawing which layers the fusion listens to"):
-            self._draw()
 
     def _fetch(self) -> tuple[Path, Path]:
         from encoders.pretrained.adding import add_encoder
@@ -88,7 +89,7 @@ class MediaDemo(Tour):
         from twinspire.projection import backbone, encode_missing, show_report
 
         workspace = self.session.workspace()
-        if self._is_there(workspace, PROJECTION):
+        if _is_there(workspace, PROJECTION):
             return
         media, text = backbone(workspace, IMAGE_ENCODER), backbone(workspace, TEXT_ENCODER)
         with ProgressDisplay() as progress:
@@ -103,7 +104,6 @@ class MediaDemo(Tour):
                 text=text,
                 on_progress=FusionDisplay(progress),
             )
-        self._is_there(workspace, PROJECTION)
         if not self.console.quiet:
             show_report(report)
 
@@ -115,7 +115,7 @@ class MediaDemo(Tour):
         from twinspire.layer_fusion import FusionDisplay, compared, layered_encoder, make_features, show
 
         workspace = self.session.workspace()
-        if self._is_there(workspace, FUSION):
+        if _is_there(workspace, FUSION):
             return
         belonging = Belonging(labels=LABELS, pairs=(), group_by=GROUPS)
         encoder, folder = layered_encoder(workspace, AUDIO_ENCODER)
@@ -131,23 +131,22 @@ class MediaDemo(Tour):
                 backbone_folder=folder,
                 on_progress=FusionDisplay(progress),
             )
-        self._is_there(workspace, FUSION)
         told = compared(workspace, MUSIC, report, belonging)
         write_fusion_report(told, self.session.root / WEIGHTS_FILE)
         if not self.console.quiet:
             show(told)
 
-    def _is_there(self, workspace: "Workspace", name: str) -> bool:
-        from retrieval.errors import ModelNotFound
+    def _tell_of(self, name: str) -> None:
         from retrieval.registry import find_model
 
-        try:
-            model = find_model(workspace, name)
-        except ModelNotFound:
-            return False
+        model = find_model(self.session.workspace(), name)
         self.metrics[name] = dict(model.metrics)
         self.tell(f"{model.reference} is there")
-        return True
+
+    def _tell_of_plot(self) -> None:
+        plot = self.session.root / WEIGHTS_FILE
+        if plot.exists():
+            self.tell(f"which layers it listens to, for a browser: {plot}")
 
     def _index(self, collection: str, model: str) -> None:
         from indexer.indexing import index_collection
@@ -172,8 +171,16 @@ class MediaDemo(Tour):
                 self.answers.append(result_json(told, result))
                 show_result(self.console, told, result)
 
-    def _draw(self) -> None:
-        self.tell(f"{self.session.root / WEIGHTS_FILE}: open it in a browser")
+
+def _is_there(workspace: "Workspace", name: str) -> bool:
+    from retrieval.errors import ModelNotFound
+    from retrieval.registry import find_model
+
+    try:
+        find_model(workspace, name)
+    except ModelNotFound:
+        return False
+    return True
 
 
 def next_steps(root: str) -> str:

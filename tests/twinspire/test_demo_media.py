@@ -28,7 +28,7 @@ def told(workspace: Path) -> Any:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout)
+    return json.loads(done.stdout) | {"said": done.stderr}
 
 
 def test_texts_find_pictures(told: Any) -> None:
@@ -66,4 +66,11 @@ def test_both_models_are_measured_on_what_was_held_out(told: Any) -> None:
 
 
 def test_the_weights_of_layers_are_drawn(told: Any, workspace: Path) -> None:
-    assert "<svg" in (workspace / "layer-weights.html").read_text()
+    plot = workspace / "layer-weights.html"
+    assert "<svg" in plot.read_text()
+    assert str(plot) in told["said"]
+
+
+def test_the_steps_are_as_many_as_were_promised(told: Any) -> None:
+    assert "[5/5]" in told["said"]
+    assert "[6/" not in told["said"]
