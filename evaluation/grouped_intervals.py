@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from retrieval.resampling import LEVEL, RESAMPLES
 
-RESAMPLES = 10_000
-LEVEL = 0.95
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +22,14 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def grouped_estimates(
-    values: Floats, groups: NDArray[np.int64], *, seed: int = 0, resamples: int = RESAMPLES
-) -> list[Estimate]:
+def grouped_estimates(values: Floats, groups: NDArray[np.int64]) -> list[Estimate]:
     """Estimate the mean over queries of each column, drawing whole groups again.
+
+    Columns share the draws, which are always the same.
 
     Args:
         values: shape (queries, columns).
         groups: of each query, shape (queries,).
-        seed: the same seed gives the same intervals, and columns share the draws.
-        resamples: how many times the groups are drawn.
 
     Raises:
         ValueError: if there is no query.
@@ -46,9 +43,7 @@ def grouped_estimates(
     sums = np.zeros((len(names), values.shape[1]))
     np.add.at(sums, place, values)
     counts = np.bincount(place).astype(np.float64)
-    times = np.random.default_rng(seed).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), resamples
-    )
+    times = np.random.default_rng(0).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
     means = (times @ sums) / (times @ counts)[:, None]
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)

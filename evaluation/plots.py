@@ -132,7 +132,6 @@ def line_chart(
     y_label: str,
     logarithmic_x: bool = False,
     y_from: float | None = None,
-    y_to: float | None = None,
     mark: tuple[float, str] | None = None,
 ) -> str:
     """Draw lines with their points; `mark` is a horizontal line to compare with, and its name."""
@@ -142,7 +141,7 @@ def line_chart(
         return ""
     whole = not logarithmic_x and all(float(x).is_integer() for x in xs)
     x_scale = Scale(min(xs), max(xs), LEFT + 8, WIDTH - RIGHT - 8, logarithmic_x, whole)
-    low, high = _padded(ys, y_from, y_to)
+    low, high = _padded(ys, y_from)
     y_scale = Scale(low, high, HEIGHT - BOTTOM, TOP)
     parts = [*_y_axis(y_scale, y_label), *_x_axis(x_scale, x_label)]
     if len(lines) > 1:
@@ -160,12 +159,9 @@ def _mark(mark: tuple[float, str], y: Scale) -> str:
     )
 
 
-def _padded(values: Sequence[float], low: float | None, high: float | None) -> tuple[float, float]:
+def _padded(values: Sequence[float], low: float | None) -> tuple[float, float]:
     spread = (max(values) - min(values)) or abs(max(values)) or 1.0
-    return (
-        min(values) - 0.08 * spread if low is None else low,
-        max(values) + 0.08 * spread if high is None else high,
-    )
+    return min(values) - 0.08 * spread if low is None else low, max(values) + 0.08 * spread
 
 
 def _line(line: Line, index: int, x: Scale, y: Scale) -> str:

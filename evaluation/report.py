@@ -5,7 +5,6 @@ from pathlib import Path
 
 from evaluation.page import page
 from evaluation.report_sections import (
-    comparison_section,
     effort_section,
     hardest_section,
     reading_section,
@@ -15,22 +14,20 @@ from evaluation.report_sections import (
     training_section,
     verdict,
 )
-from evaluation.results import Comparison, Evaluation
+from evaluation.results import Evaluation
 
 
-def write_report(evaluation: Evaluation, file: Path, comparison: Comparison | None = None) -> None:
-    """Write the report, replacing the file; a comparison with another system may stand in it."""
-    text = render(evaluation, comparison)
-    file.write_text(text, encoding="utf-8", errors="backslashreplace")
+def write_report(evaluation: Evaluation, file: Path) -> None:
+    """Write the report, replacing the file."""
+    file.write_text(render(evaluation), encoding="utf-8", errors="backslashreplace")
 
 
-def render(evaluation: Evaluation, comparison: Comparison | None = None) -> str:
+def render(evaluation: Evaluation) -> str:
     """Compose the page; every text from outside is escaped."""
     sections = [
         _header(evaluation),
         _tiles(evaluation),
         relevance_section(evaluation),
-        comparison_section(comparison) if comparison else "",
         effort_section(evaluation),
         samples_section(evaluation),
         reranking_section(evaluation),

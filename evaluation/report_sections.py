@@ -6,9 +6,10 @@ from html import escape
 from evaluation.intervals import PairedDifference
 from evaluation.metrics import METRICS
 from evaluation.plots import BarSeries, Line, grouped_bars, histogram, line_chart
-from evaluation.results import Comparison, Evaluation, Interval, Row, SystemScores
+from evaluation.results import Evaluation, Interval, Row, SystemScores
 
 _BM25_COLOUR = 2  # the same in every report, whatever stands beside it
+_SHORT = 220  # characters of a text, at most
 
 
 def verdict(difference: PairedDifference, other: str) -> str:
@@ -99,24 +100,6 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str = "f
         f'<div class="scroll"><table class="{style}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
-
-
-def comparison_section(comparison: Comparison) -> str:
-    """Two systems, query by query."""
-    rows = [
-        [
-            escape(metric),
-            f"{comparison.a_metrics[metric]:.3f}",
-            f"{comparison.b_metrics[metric]:.3f}",
-            *_difference(difference),
-            f"{difference.wins} : {difference.losses}",
-        ]
-        for metric, difference in comparison.differences.items()
-    ]
-    header = ["metric", comparison.a, comparison.b, "difference", "p", "queries won : lost"]
-    first = comparison.differences["MRR@10"]
-    note = f"{comparison.a} against {comparison.b}, query by query. MRR@10: {verdict(first, comparison.b)}."
-    return _section("Comparison", note, _table(header, rows))
 
 
 def effort_section(evaluation: Evaluation) -> str:
@@ -236,8 +219,8 @@ def hardest_section(evaluation: Evaluation) -> str:
     return _section("Hardest queries", note, _table(header, rows, "texts"))
 
 
-def _short(text: str, limit: int = 220) -> str:
-    return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + " …"
+def _short(text: str) -> str:
+    return text if len(text) <= _SHORT else text[:_SHORT].rsplit(" ", 1)[0] + " …"
 
 
 def reading_section(evaluation: Evaluation) -> str:

@@ -113,7 +113,6 @@ class Row:
     interval: Interval
     chance: float
     bm25: float
-    bm25_interval: Interval
     difference: PairedDifference  # to BM25
 
 
@@ -163,7 +162,6 @@ class Evaluation:
                 interval=self.scores.intervals[metric],
                 chance=self.chance[metric],
                 bm25=self.bm25.metrics[metric],
-                bm25_interval=self.bm25.intervals[metric],
                 difference=paired_difference(
                     self.scores.per_query.column(metric), self.bm25.per_query.column(metric), seed=self.seed
                 ),

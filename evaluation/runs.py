@@ -29,11 +29,11 @@ class RetrievalRun:
         return max((len(ranking) for ranking in self.rankings.values()), default=0)
 
 
-def ranked(scores: Mapping[str, float], limit: int | None = None) -> list[ScoredItem]:
+def ranked(scores: Mapping[str, float]) -> list[ScoredItem]:
     """Order scored items as a search does: by score, ties by id.
 
     >>> [item.id for item in ranked({"b": 1.0, "a": 1.0, "c": 2.0})]
     ['c', 'a', 'b']
     """
     ordered = sorted(scores.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [ScoredItem(id, score) for id, score in ordered[:limit]]
+    return [ScoredItem(id, score) for id, score in ordered]

@@ -66,16 +66,15 @@ def dead_letters(ws: Workspace, collection: str) -> list[DeadLetter]:
     return [DeadLetter(*row) for row in rows]
 
 
-def clear_dead_letters(ws: Workspace, collection: str, *, encoder: str | None = None) -> int:
-    """Forget what was set aside, of one encoder or altogether: the next job tries again.
+def clear_dead_letters(ws: Workspace, collection: str) -> int:
+    """Forget what was set aside: the next job tries again.
 
     Returns:
         The number of letters.
     """
     with ws.atomic() as db:
         deleted = db.execute(
-            "DELETE FROM dead_letters WHERE collection = ? AND (? IS NULL OR encoder IS ?)",
-            (collection_rowid(ws, collection), encoder, encoder),
+            "DELETE FROM dead_letters WHERE collection = ?", (collection_rowid(ws, collection),)
         )
         return deleted.rowcount
 

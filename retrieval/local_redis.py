@@ -18,6 +18,7 @@ from typing import Self
 
 from retrieval.errors import BackendUnavailable, FailedPrecondition
 
+START_TIMEOUT_S = 20.0
 MINIMUM_MAJOR = 8  # vector sets came with Redis 8
 DOCKER_IMAGE = "redis:8.10.2"  # as in docker-compose.yml
 DEBIAN_SUITE = "trixie"
@@ -157,10 +158,9 @@ def free_port() -> int:
 class LocalRedis:
     """One Redis process on a free loopback port, in a folder of its own. Use as a context manager."""
 
-    def __init__(self, *arguments: str, port: int = 0, start_timeout_s: float = 20.0) -> None:
-        self.port = port or free_port()
+    def __init__(self, *arguments: str) -> None:
+        self.port = free_port()
         self._arguments = arguments
-        self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._container = ""  # its name, if it runs in Docker
         self.folder = Path(tempfile.mkdtemp(prefix="twinspire-redis-"))
@@ -196,7 +196,7 @@ class LocalRedis:
             self._process = subprocess.Popen(
                 [*command, *settings, *self._arguments], stdout=log_file, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=0.5):
                 return

@@ -156,11 +156,11 @@ class RedisCatalog:
         """Say that a build became a version."""
         self._server.call("ZREM", TRASH, body)
 
-    def discard(self, collection: str, version: str, body: str, grace_s: float = UNLINK_GRACE_S) -> None:
+    def discard(self, collection: str, version: str, body: str) -> None:
         """Forget a version; the vectors that its `redis.json` names are freed after a grace, by `sweep`."""
         self._server.run(
             [
-                ("EVAL", THROW_AWAY, 1, TRASH, int(grace_s), body),
+                ("EVAL", THROW_AWAY, 1, TRASH, int(UNLINK_GRACE_S), body),
                 ("HDEL", self._key(collection, "versions"), version),
                 ("UNLINK", self._key(collection, f"files:{version}")),
             ]

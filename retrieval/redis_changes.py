@@ -12,8 +12,6 @@ from retrieval.redis_layout import PREFIX, partition_tags
 from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer
 
-BEGINNING = "0-0"
-
 
 def changes_key(collection: str, tag: str) -> str:
     """Name the stream of a partition."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 
-from retrieval.chunking import Chunking
 from retrieval.content import Modality
 from retrieval.item_checks import Item
 from retrieval.item_writes import delete_items, upsert_items
@@ -40,7 +39,7 @@ class RedisJournal:
         entries = [json.loads(body) for _, (_, body) in self._server.call("XRANGE", self._key, "-", "+")]
         return {each.get("deleted") or each["item"][0]: "deleted" in each for each in entries}
 
-    def drain(self, ws: Workspace, *, chunking: Chunking | None = None) -> list[str]:
+    def drain(self, ws: Workspace) -> list[str]:
         """Take the journal over into the database; return the ids that were written.
 
         An entry leaves the journal once the database has it: what is taken over twice changes nothing.
@@ -56,7 +55,7 @@ class RedisJournal:
                     id, modality, text, uri, attributes = entry["item"]
                     written[id] = None
                     item = Item(id, Modality(modality), text, uri, attributes)
-                    upsert_items(ws, self._collection, [item], chunking=chunking)
+                    upsert_items(ws, self._collection, [item])
             self._server.call("XDEL", self._key, *[place for place, _ in entries])
         return list(written)
 

@@ -4,18 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+LEVEL = 0.95  # the share of resampled means inside an interval
 _CHUNK_DRAWS = 4_000_000  # draws held at a time: 32 MB
 
 
 def bootstrap_interval(
-    values: NDArray[np.float64],
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
+    values: NDArray[np.float64], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> NDArray[np.float64]:
-    """Find the percentile interval of the mean over queries.
+    """Find the 95 % percentile interval of the mean over queries.
 
     Every column is resampled by the same draws, so columns stay comparable.
 
@@ -23,7 +19,6 @@ def bootstrap_interval(
         values: one row per query, shape (queries, columns).
         seed: the same seed gives the same interval.
         resamples: how many times the queries are drawn again, with replacement.
-        level: the share of resampled means inside.
 
     Returns:
         The lower and upper bound of each column, shape (2, columns).
@@ -35,7 +30,7 @@ def bootstrap_interval(
     [1.0, 1.0]
     """
     means = _resampled_means(values, seed, resamples)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     return np.quantile(means, [tail, 1 - tail], axis=0)
 
 

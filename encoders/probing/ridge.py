@@ -60,9 +60,7 @@ def ridge_weights(known: Doubles, targets: Doubles, penalties: Sequence[float] =
     return [left @ (rotated / (values.clip(min=0) + penalty)[:, None]) for penalty in penalties]
 
 
-def tuned_weights(
-    known: Doubles, targets: Doubles, groups: Rows, *, seed: int, penalties: Sequence[float] = PENALTIES
-) -> Doubles:
+def tuned_weights(known: Doubles, targets: Doubles, groups: Rows, *, seed: int) -> Doubles:
     """Fit as `ridge_weights` does, each target with the penalty that suits it.
 
     The penalty is the one that predicts groups best that are held out for that; the fit is then done again
@@ -73,18 +71,17 @@ def tuned_weights(
         targets: shape (n, targets).
         groups: the group's number of each row, shape (n,).
         seed: of the groups held out.
-        penalties: to choose from.
 
     Returns:
         Shape (columns, targets).
     """
     learned = learned_rows(groups, seed, HELD_OUT)
     mean = targets[learned].mean(axis=0)
-    tried = ridge_weights(known[learned], targets[learned] - mean, penalties)
+    tried = ridge_weights(known[learned], targets[learned] - mean, PENALTIES)
     truth = targets[~learned] - mean
     errors = [((known[~learned] @ weights - truth) ** 2).sum(axis=0) for weights in tried]
     best = np.argmin(errors, axis=0)
-    fitted = np.stack(ridge_weights(known, targets, penalties))
+    fitted = np.stack(ridge_weights(known, targets, PENALTIES))
     return fitted[best, :, np.arange(targets.shape[1])].T
 
 

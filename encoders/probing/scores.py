@@ -34,15 +34,9 @@ def _ratio(residual: Doubles, total: Doubles) -> Doubles:
 
 
 def r_squared_interval(
-    targets: NDArray[np.floating],
-    predictions: NDArray[np.floating],
-    groups: Rows,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
+    targets: NDArray[np.floating], predictions: NDArray[np.floating], groups: Rows
 ) -> Doubles:
-    """Find the percentile interval of R2 when groups are drawn again with replacement.
+    """Find the 95 % percentile interval of R2 when groups are drawn again with replacement.
 
     Groups, not rows, are drawn: the windows of one recording are no independent witnesses.
 
@@ -50,9 +44,6 @@ def r_squared_interval(
         targets: shape (n, targets).
         predictions: shape (n, targets).
         groups: the group's number of each row, shape (n,).
-        seed: the same seed gives the same interval.
-        resamples: how often groups are drawn again.
-        level: the share of resampled values inside.
 
     Returns:
         The lower and the upper bound, shape (2, targets).
@@ -63,10 +54,10 @@ def r_squared_interval(
     truth = truth - truth.mean(axis=0)  # the sums of squares below then lose no digits
     residual = (predictions - targets) ** 2
     sums = [_by_group(values, numbers, count) for values in (np.ones_like(truth), truth, truth**2, residual)]
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
     rows, first, second, errors = (drawn.astype(np.float64) @ part for part in sums)
     scores = _ratio(errors, second - first**2 / rows)
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     bounds = np.full((2, truth.shape[1]), np.nan)
     varied = np.isfinite(scores).any(axis=0)
     bounds[:, varied] = np.nanquantile(scores[:, varied], [tail, 1 - tail], axis=0)

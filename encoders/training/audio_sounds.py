@@ -1,6 +1,6 @@
 """The sounds of a collection, decoded once and held for a training."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,10 +46,7 @@ class Sounds:
 
 
 def read_sounds(
-    ws: Workspace,
-    items: Sequence[StoredItem],
-    spec: AudioSpec,
-    on_done: Callable[[int, int], None] = lambda done, total: None,
+    ws: Workspace, items: Sequence[StoredItem], spec: AudioSpec
 ) -> tuple[list[StoredItem], Sounds]:
     """Decode the sounds among some items, in limited processes; those that cannot be read are left out.
 
@@ -57,7 +54,6 @@ def read_sounds(
         ws: the workspace, whose roots uris lead into.
         items: of any modality.
         spec: how to decode; `HELD_S` seconds of each are held.
-        on_done: told how many of how many are decoded.
 
     Raises:
         InvalidTrainingData: if there is none.
@@ -75,7 +71,6 @@ def read_sounds(
                 if isinstance(outcome, Content) and outcome.decoded is not None and len(outcome.decoded):
                     kept.append(item)
                     samples.append(np.round(np.clip(outcome.decoded, -1, 1) * FULL_SCALE).astype(np.int16))
-            on_done(min(start + _TOGETHER, len(audible)), len(audible))
     if not kept:
         raise InvalidTrainingData("the collection has no sound that can be read")
     return kept, Sounds(samples)

@@ -1,7 +1,6 @@
 """Which items belong together and which do not: from labels, from numbers, or from a list of pairs."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -154,9 +153,3 @@ def singletons(relations: Relations, groups: Rows) -> list[int]:
             relations.together(everything[item : item + 1], everything)[0] & (groups != groups[item])
         ).any()
     ]
-
-
-def label_counts(relations: LabelRelations) -> Mapping[str, int]:
-    """Count the items of each label."""
-    counts = Counter(int(label) for label in relations.labels if label >= 0)
-    return {relations.names[label]: count for label, count in sorted(counts.items())}

@@ -48,18 +48,12 @@ class TrainPoint:
         return asdict(self)
 
 
-def bench_train(
-    root: Path,
-    collection: str,
-    recipes: dict[str, tuple[str, ...]] | None = None,
-    on_step: OnStep | None = None,
-) -> BenchResult:
+def bench_train(root: Path, collection: str, on_step: OnStep | None = None) -> BenchResult:
     """Train two-towers on a collection, in a copy of its workspace, and evaluate each on the test split.
 
     Args:
         root: the workspace; it is not changed.
         collection: with judged queries.
-        recipes: name -> arguments of `train two-tower`; by default those that the docs compare.
         on_step: called with what begins now, for people.
 
     Raises:
@@ -71,7 +65,7 @@ def bench_train(
     with Workspace(root) as ws:
         require_collection(ws, collection)
     points = []
-    for number, (recipe, arguments) in enumerate((recipes or RECIPES).items()):
+    for number, (recipe, arguments) in enumerate(RECIPES.items()):
         on_step(f"train: {recipe}")
         with tempfile.TemporaryDirectory() as folder:
             copy_workspace(root, Path(folder))

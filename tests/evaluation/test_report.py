@@ -15,7 +15,6 @@ from evaluation.results import (
     HardQuery,
     ScoreSamples,
     TrainingCurve,
-    compare,
 )
 from retrieval.workspace import Workspace
 from tests.evaluation.conftest import COLLECTION
@@ -88,11 +87,10 @@ def test_no_script_could_run_and_nothing_is_fetched(full: Evaluation) -> None:
 
 
 def test_every_section_is_there(full: Evaluation) -> None:
-    page = render(full, compare(full, full))
+    page = render(full)
 
     for title in (
         "Relevance",
-        "Comparison",
         "Recall against speed",
         "Scores",
         "Re-ranking a query's own candidates".replace("'", "&#x27;"),
@@ -104,13 +102,13 @@ def test_every_section_is_there(full: Evaluation) -> None:
 
 
 def test_tags_are_balanced(full: Evaluation) -> None:
-    assert Tags(render(full, compare(full, full))).open == []
+    assert Tags(render(full)).open == []
 
 
 def test_what_was_not_measured_is_left_out(toys: Workspace) -> None:
     page = render(evaluate(toys, COLLECTION, record=False))
 
-    for title in ("Comparison", "Recall against speed", "Scores", "Training", "Hardest queries"):
+    for title in ("Recall against speed", "Scores", "Training", "Hardest queries"):
         assert f"<h2>{title}</h2>" not in page
 
 
