@@ -15,16 +15,21 @@ from typing import Any
 
 from encoders.media.decoding import Decoder
 from encoders.media.facts import MediaFacts
+from encoders.media.limits import DEFAULT_LIMITS
+from encoders.media.source import open_file
 from indexer.importers.folder import FoundFile
 from indexer.importers.metadata import FileMetadata
 from retrieval.content import Modality
-from retrieval.errors import InvalidInput, InvalidItem, MediaUnreadable, TwinspireError
+from retrieval.errors import InvalidInput, InvalidItem, MediaTooLarge, MediaUnreadable, TwinspireError
 from retrieval.items import MAX_TEXT_BYTES, Item, StoredItem, validate_item
 
 THUMBNAILS = "thumbnails"  # the folder within the workspace
 # Attributes that are told from the file's content.
 FACTS = ("duration_s", "width", "height", "sample_rate", "channels")
 DURATION_DIGITS = 3
+LARGEST_BYTES = (
+    DEFAULT_LIMITS.max_video_bytes
+)  # of any file; what each kind may have is seen when it is opened
 
 
 @dataclass(slots=True)
@@ -100,6 +105,8 @@ def _read(reading: FileReading) -> None:
         if file.is_text:
             _read_text(reading)
             return
+        if file.size > LARGEST_BYTES:  # or it would be hashed for nothing
+            raise MediaTooLarge(f"media: expected at most {LARGEST_BYTES} bytes, got {file.size}")
         reading.text = reading.metadata.text
         same = (known.get("bytes"), known.get("modified")) == (file.size, _modified(file))
         reading.sha256 = known["sha256"] if same else _hash(file.path)
@@ -162,7 +169,7 @@ def _write(file: Path, content: bytes) -> None:
 
 
 def _hash(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

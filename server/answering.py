@@ -16,6 +16,8 @@ from retrieval.errors import (
     EncoderIndexMismatch,
     FailedPrecondition,
     ItemNotFound,
+    MediaTooLarge,
+    MediaUnreadable,
     ModalityNotServed,
     ModelNotLoaded,
     TwinspireError,
@@ -298,14 +300,21 @@ class ItemNotEncoded(FailedPrecondition):
 
 def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireError]) -> list[_Owner]:
     """Keep what was decoded; a task with something that was not gets its error."""
-    for (task, _, _), outcome in zip(owners, prepared, strict=True):
+    for (task, at, _), outcome in zip(owners, prepared, strict=True):
         if isinstance(outcome, TwinspireError):
-            task.error = outcome
+            task.error = _named(outcome, task.plan.parts[at].field)
     return [
         (task, at, outcome)
         for (task, at, _), outcome in zip(owners, prepared, strict=True)
         if task.error is None and isinstance(outcome, Content)
     ]
+
+
+def _named(error: TwinspireError, field: str) -> TwinspireError:
+    """Let an error of a file say where in the request the file is."""
+    if not isinstance(error, MediaUnreadable | MediaTooLarge):
+        return error
+    return type(error)(f"{field}: {str(error).partition(': ')[2]}", field=field)
 
 
 def check_content(encoder: Encoder | None, content: Content, field: str) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.struct_pb2 import Struct
 
+from encoders.media.limits import DEFAULT_LIMITS
+from encoders.media.source import open_file
 from protos.twinspire.v1 import content_pb2, filters_pb2, items_pb2, search_pb2
-from retrieval.errors import InvalidFilter, InvalidInput, InvalidItem, UnreadableSource
+from retrieval.errors import InvalidFilter, InvalidInput, InvalidItem, MediaUnreadable, UnreadableSource
 from retrieval.filters import Condition, Exists, Filter, HasId, Match, Range, Scalar
 from retrieval.search import LinearFusion, RrfFusion
 from twinspire.queries import Example, MediaFile, SearchQuery, Vector
@@ -108,16 +110,24 @@ def media_message(media: MediaFile) -> content_pb2.Media:
     """Take a file's bytes, or name one that lies at the server.
 
     Raises:
-        UnreadableSource: if the file cannot be read.
+        UnreadableSource: if it is no file, or cannot be read, or is too large to be sent.
     """
     if isinstance(media, str):
         return content_pb2.Media(uri=media)
     if isinstance(media, bytes):
         return content_pb2.Media(content=media)
+    most = DEFAULT_LIMITS.max_image_bytes  # of any media that are not at the server
     try:
-        content = media.read_bytes()
+        with open_file(media, media.name) as file:
+            content = file.read(most + 1)
+    except MediaUnreadable as error:
+        raise UnreadableSource(str(error)) from error
     except OSError as error:
         raise UnreadableSource(f"{media.name}: {error.strerror or 'it cannot be read'}") from error
+    if len(content) > most:
+        raise UnreadableSource(
+            f"{media.name}: expected at most {most} bytes, got more; a uri has no such limit"
+        )
     return content_pb2.Media(content=content, mime_type=mimetypes.guess_type(media.name)[0] or "")
 
 

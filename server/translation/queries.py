@@ -264,8 +264,9 @@ def _modality(media: content_pb2.Media, field: str) -> Modality:
     try:
         return _MEDIA[mime_type.partition("/")[0]]
     except KeyError:
+        got = repr(mime_type[:80]) if mime_type else "bytes or a uri that tell no such"
         raise MediaUnreadable(
-            f"{field}: expected a picture, a sound or a video; say which by its mime_type"
+            f"{field}: expected a picture, a sound or a video, named by its mime_type; got {got}", field=field
         ) from None
 
 

@@ -81,6 +81,7 @@ def test_odd_vectors_need_a_closer_look(bad: list[float]) -> None:
         {"with_vector": True},
         {"explain": True},
         {"score_threshold": 0.5},
+        {"moments": 2},
         {"diversity": search_pb2.Diversity()},
         {"params": search_pb2.SearchParams(oversampling=2)},
         {"params": search_pb2.SearchParams(allow_partial=True)},

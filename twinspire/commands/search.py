@@ -146,5 +146,8 @@ def _texts(argument: str | None) -> list[str] | None:
     """Read what to search for; None means to ask."""
     if argument is None or not argument.startswith("@"):
         return None if argument is None else [argument]
-    lines = sys.stdin if argument == "@-" else Path(argument[1:]).read_text(encoding="utf-8").splitlines()
-    return [line.strip() for line in lines if line.strip()]
+    from twinspire.media_files import lines_of, read_lines
+
+    if argument == "@-":
+        return lines_of(sys.stdin.buffer.read(), argument)
+    return read_lines(Path(argument[1:]))

@@ -4,6 +4,7 @@ What is bad is refused wherever it comes in: as a query of a real server, and as
 """
 
 import os
+import socket
 from pathlib import Path
 
 import grpc
@@ -112,3 +113,48 @@ def test_a_uri_to_no_file_is_refused(system: System) -> None:
     failure = system.failure(Modality.IMAGE, uri="media://media/image/gone.png")
 
     assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MEDIA_UNREADABLE")
+
+
+@pytest.mark.timeout(20)
+def test_a_query_by_the_uri_of_a_pipe_is_refused_at_once(system: System) -> None:
+    os.mkfifo(system.media / "pipe.png")
+
+    failure = system.failure(Modality.IMAGE, uri="media://media/pipe.png")
+
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "MEDIA_UNREADABLE")
+    assert failure.message == "query.image: expected a file, got a pipe"
+
+
+@pytest.mark.timeout(20)
+def test_a_folder_of_pipes_sockets_devices_and_links_is_imported_without_them(
+    system: System, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.png").write_bytes(picture())
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "good.png").write_bytes(picture())
+    for name in ("pipe.png", "pipe.txt", "metadata.csv"):
+        os.mkfifo(folder / name)
+    with socket.socket(socket.AF_UNIX) as place:
+        place.bind(str(folder / "socket.png"))
+    for name, target in (("device.png", "/dev/zero"), ("out.png", "../secret.png"), ("loop.png", "loop.png")):
+        (folder / name).symlink_to(target)
+
+    report = import_folder(system.ws, "odd", folder, decoder=system.decoder)
+
+    assert (report.inserted, report.rejected) == (1, 0)
+    assert report.skipped == {"other formats": 4, "links": 3}
+
+
+@pytest.mark.timeout(20)
+def test_a_file_larger_than_any_may_be_is_set_aside_without_reading_it(
+    system: System, tmp_path: Path
+) -> None:
+    (tmp_path / "good.png").write_bytes(picture())
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(1 << 40)
+
+    report = import_folder(system.ws, "huge", tmp_path, decoder=system.decoder)
+
+    assert (report.inserted, report.rejected) == (1, 1)
+    assert dead_letters(system.ws, "huge")[-1].reason == "MEDIA_TOO_LARGE"
