@@ -153,6 +153,23 @@ def video(
     return file.getvalue()
 
 
+def noisy_video(seed: int, seconds: float = 1.0, rate: int = 10) -> bytes:
+    """Write a video of random squares, other ones in each second and for each seed."""
+    random = np.random.default_rng(seed)
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(round(seconds)):
+            pixels = random.integers(0, 256, (8, 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+            for _ in range(rate):
+                for packet in stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")):
+                    container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return file.getvalue()
+
+
 def turned_video(quarters: int) -> bytes:
     """Write a video whose left half is black, and whose header says to turn it clockwise."""
     file = io.BytesIO()
