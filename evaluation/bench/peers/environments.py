@@ -9,8 +9,8 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
+from retrieval.cache import cache_folder
 from retrieval.errors import BackendUnavailable
-from retrieval.local_redis import cache_folder
 
 INSTALL_TIMEOUT_S = 1800
 READY = "ready"
