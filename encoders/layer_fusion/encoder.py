@@ -113,6 +113,8 @@ def save_layer_fusion(
     tensors: Mapping[str, Floats],
     backbone: LayeredEncoder,
     backbone_folder: Path,
+    *,
+    beside: Mapping[str, bytes] | None = None,
     **about: Any,
 ) -> EncoderCard:
     """Write a model folder, its card last, and return the card.
@@ -123,6 +125,7 @@ def save_layer_fusion(
         tensors: as `shape` names them.
         backbone: the frozen model, from `backbone_folder`, which is copied.
         backbone_folder: its model folder.
+        beside: files that no vector depends on.
         about: name, version and what else the card tells of the training.
 
     Raises:
@@ -143,7 +146,7 @@ def save_layer_fusion(
     own_backbone, own_folder = innermost(backbone, backbone_folder)
     files: dict[str, bytes | Path] = {TENSORS_FILE: save(made)}
     files.update(model_files(own_folder, own_backbone, BACKBONE))
-    return write_model(folder, card, files)
+    return write_model(folder, card, files, beside=beside)
 
 
 def innermost(encoder: LayeredEncoder, folder: Path) -> tuple[EncoderCard, Path]:

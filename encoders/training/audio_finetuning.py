@@ -31,12 +31,12 @@ from encoders.training.checkpoint import CheckpointFile
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.loop import train
 from encoders.training.optimisation import LoopConfig
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import begin_training, check_name, finish_training, training_file
 from encoders.training.relations import LabelRelations, Rows
 from encoders.training.similarity import rank
 from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingData
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 Keep: TypeAlias = Literal["best", "last"]
 
@@ -255,13 +255,6 @@ def _save(
     kept = [file for file in source.files if file != PARTED and not file.endswith(".safetensors")]
     files: dict[str, bytes | Path] = {file: source_folder / file for file in kept}
     files[SINGLE] = to_safetensors(tuning.model.module.state_dict())
-    told = {
-        "config": record,
-        "data_digest": tuning.related.digest,
-        "metrics": metrics,
-        "torch": torch.__version__,
-        "at": now(),
-    }
     card = replace(
         source,
         name=name,
@@ -271,6 +264,4 @@ def _save(
         training=dict(record),
         metrics=dict(metrics),
     )
-    return write_model(
-        folder, card, files, beside={CURVES_FILE: (json.dumps(told, indent=1) + "\n").encode()}
-    )
+    return write_model(folder, card, files, beside=training_file(record, tuning.related.digest, metrics))

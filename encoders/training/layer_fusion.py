@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from encoders.card import EncoderCard
@@ -22,13 +21,12 @@ from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fusion_config import LayerFusionConfig
 from encoders.training.fusion_data import read_fusion_data
 from encoders.training.fusion_fit import FUSED, FusionTraining, compare, fit
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import begin_training, check_name, finish_training, training_file
 from encoders.training.relations import Rows
 from encoders.training.similarity import Ranked
-from retrieval.durable import write_durably
 from retrieval.errors import IncompatibleModel
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 Floats = NDArray[np.float32]
 
@@ -161,26 +159,16 @@ def _save(
     told: _Told,
 ) -> EncoderCard:
     version, data = job.position["version"], training.data
-    folder = model_folder(ws, name, version)
-    folder.mkdir(parents=True, exist_ok=True)
-    body = {
-        "config": told.record,
-        "data_digest": data.digest,
-        "folds": {
-            unit: int(training.folds[data.units == number][0]) for number, unit in enumerate(data.unit_names)
-        },
-        "stages": told.curves,
-        "metrics": told.metrics(),
-        "torch": torch.__version__,
-        "at": now(),
+    folds = {
+        unit: int(training.folds[data.units == number][0]) for number, unit in enumerate(data.unit_names)
     }
-    write_durably(folder / CURVES_FILE, (json.dumps(body, indent=1) + "\n").encode())
     card = save_layer_fusion(
-        folder,
+        model_folder(ws, name, version),
         network.shape,
         network.tensors(),
         backbone,
         backbone_folder,
+        beside=training_file(told.record, data.digest, told.metrics(), folds=folds, stages=told.curves),
         name=name,
         version=version,
         training_data_digest=data.digest,

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from encoders.card import EncoderCard
 from encoders.modality_fusion.architecture import ModalityFusionShape
@@ -21,13 +20,13 @@ from encoders.training.modality_config import ModalityFusionConfig
 from encoders.training.modality_data import Aim, FusionItems, ModalityData, read_modality_data
 from encoders.training.modality_fit import ModalityTraining, fit, rank_task, side_by_side
 from encoders.training.projection import Backbone
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import begin_training, check_name, finish_training, training_file
 from encoders.training.similarity import METRICS, Ranked
 from retrieval.content import Modality
 from retrieval.errors import InvalidInput
 from retrieval.registry import Job, model_folder
 from retrieval.resampling import bootstrap_interval
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 FUSED = "fused"
 UNTRAINED = "side by side, untrained"
@@ -156,21 +155,13 @@ def _finish(
         for system, ranked in systems.items()
     }
     metrics = _metrics(systems, intervals)
-    told = {
-        "config": record,
-        "data_digest": training.data.digest,
-        "stages": training.curves,
-        "metrics": metrics,
-        "torch": torch.__version__,
-        "at": now(),
-    }
     version = job.position["version"]
     card = save_modality_fusion(
         model_folder(ws, name, version),
         training.shape,
         tensors,
         {modality: (part.encoder.card, part.folder) for modality, part in parts.items()},
-        beside={CURVES_FILE: (json.dumps(told, indent=1) + "\n").encode()},
+        beside=training_file(record, training.data.digest, metrics, stages=training.curves),
         name=name,
         version=version,
         training_data_digest=training.data.digest,

@@ -21,11 +21,11 @@ from encoders.training.events import OnEvent, StageStarted, StepDone, ignore
 from encoders.training.pairs import PARTS, Floats, Pairs, PairSource, deal_parts, read_pairs
 from encoders.training.projection_config import ProjectionConfig
 from encoders.training.projection_fit import ProjectionTraining, closed_form, fit, ridge_baseline
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import as_json, begin_training, check_name, finish_training, training_file
 from retrieval.content import Content, Modality
 from retrieval.errors import InvalidInput
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 PARTS_FILE = "parts.json"
 TRAINED = "projection"
@@ -185,8 +185,10 @@ def _finish(
         (media.encoder.card, media.folder),
         (text.encoder.card, text.folder),
         beside={
-            CURVES_FILE: _as_json(_told(training, record, metrics)),
-            PARTS_FILE: _as_json(_ids_by_part(training.pairs, training.parts)),
+            **training_file(
+                record, training.pairs.digest, metrics, stages=training.curves, chosen=training.chosen
+            ),
+            PARTS_FILE: as_json(_ids_by_part(training.pairs, training.parts)),
         },
         name=name,
         version=job.position["version"],
@@ -225,23 +227,5 @@ def card_metrics(systems: Mapping[str, CrossModalRanks], level: Mapping[str, flo
     return {name: round(value, 6) for name, value in metrics.items()}
 
 
-def _told(
-    training: ProjectionTraining, record: Mapping[str, Any], metrics: Mapping[str, float]
-) -> dict[str, Any]:
-    return {
-        "config": record,
-        "data_digest": training.pairs.digest,
-        "stages": training.curves,
-        "chosen": training.chosen,
-        "metrics": metrics,
-        "torch": torch.__version__,
-        "at": now(),
-    }
-
-
 def _ids_by_part(pairs: Pairs, parts: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: [pairs.ids[row] for row in rows] for name, rows in parts.items()}
-
-
-def _as_json(body: Mapping[str, Any]) -> bytes:
-    return (json.dumps(body, indent=1) + "\n").encode()

@@ -1,8 +1,11 @@
 """What every training does around its loop: a name that is checked, a run, a version, a job that resumes."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from encoders.card import EncoderCard
 from retrieval.errors import InvalidInput
@@ -16,9 +19,9 @@ from retrieval.registry import (
     start_job,
     start_run,
 )
-from retrieval.workspace import Workspace
+from retrieval.workspace import Workspace, now
 
-CURVES_FILE = "training.json"
+CURVES_FILE = "training.json"  # beside every trained model
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -62,6 +65,26 @@ def begin_training(
         )
         job.advance({"version": version, "run": run})
     return job
+
+
+def training_file(
+    config: Mapping[str, Any], data_digest: str, metrics: Mapping[str, float], **more: Any
+) -> dict[str, bytes]:
+    """Make the file that tells how a model came to be: its name and its content.
+
+    Args:
+        config: of the training.
+        data_digest: of what it learned from.
+        metrics: of the model.
+        more: what else this kind of training tells, such as the curves of its `stages`.
+    """
+    told = {"config": config, "data_digest": data_digest, **more, "metrics": metrics}
+    return {CURVES_FILE: as_json({**told, "torch": torch.__version__, "at": now()})}
+
+
+def as_json(body: Mapping[str, Any]) -> bytes:
+    """Write a file for people and programs."""
+    return (json.dumps(body, indent=1) + "\n").encode()
 
 
 def finish_training(ws: Workspace, job: Job, card: EncoderCard, *, artifacts: Mapping[str, Any]) -> None:

@@ -5,8 +5,6 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-
 from encoders.artifacts import write_model
 from encoders.card import EncoderCard, read_card
 from encoders.pretrained.hub import CONFIG_FILE
@@ -18,14 +16,14 @@ from encoders.training.data import TrainingData, read_training_data
 from encoders.training.distributed import join, rank, share
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fit import Neighbours
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import begin_training, check_name, finish_training, training_file
 from encoders.training.text_config import TextTuningConfig
 from encoders.training.text_fit import TextTuning, corpus_vectors, fit_text
 from encoders.training.text_objective import TextTowers
 from retrieval.embeddings import share_embeddings
 from retrieval.errors import IncompatibleModel, InvalidInput
 from retrieval.registry import Job, find_model, model_folder
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 
 def tune_text(
@@ -108,14 +106,6 @@ def _save(ws: Workspace, name: str, tuning: TextTuning, job: Job, towers: TextTo
     tuning.on_progress(StageStarted(stage="save"))
     base, config = tuning.card, tuning.config
     version = job.position["version"]
-    curves = {
-        "config": config.record(),
-        "data_digest": tuning.data.digest,
-        "stages": tuning.curves,
-        "metrics": tuning.metrics,
-        "torch": torch.__version__,
-        "at": now(),
-    }
     shape = Architecture.from_card(base.architecture)
     apart = towers.query is not towers.item
     card = write_model(
@@ -134,7 +124,7 @@ def _save(ws: Workspace, name: str, tuning: TextTuning, job: Job, towers: TextTo
             metrics=tuning.metrics,
         ),
         _files(tuning.folder, shape, towers),
-        beside={CURVES_FILE: (json.dumps(curves, indent=1) + "\n").encode()},
+        beside=training_file(config.record(), tuning.data.digest, tuning.metrics, stages=tuning.curves),
     )
     if tuning.corpus:
         share_embeddings(ws, base.fingerprint, card.fingerprint)

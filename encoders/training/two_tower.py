@@ -5,22 +5,19 @@ import json
 import shutil
 from pathlib import Path
 
-import torch
-
 from encoders.card import EncoderCard
 from encoders.training.config import TwoTowerConfig
 from encoders.training.data import TrainingData, read_training_data
 from encoders.training.distributed import join, rank, share
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fit import Neighbours, Training, fit
-from encoders.training.registering import CURVES_FILE, begin_training, check_name, finish_training
+from encoders.training.registering import begin_training, check_name, finish_training, training_file
 from encoders.two_tower.saving import save_two_tower
 from encoders.two_tower.towers import TwoTower
 from encoders.two_tower.vocabulary import Vocabulary
-from retrieval.durable import write_durably
 from retrieval.errors import UnreadableSource
 from retrieval.registry import Job, model_folder
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace
 
 
 def train_two_tower(
@@ -99,27 +96,18 @@ def _save(
 ) -> EncoderCard:
     training.on_progress(StageStarted(stage="save"))
     config, version = training.config, job.position["version"]
-    folder = model_folder(ws, name, version)
-    curves = {
-        "config": config.record(),
-        "data_digest": training.data.digest,
-        "stages": training.curves,
-        "metrics": training.metrics,
-        "torch": torch.__version__,
-        "at": now(),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / CURVES_FILE, (json.dumps(curves, indent=1) + "\n").encode())
+    record, digest = config.record(), training.data.digest
     card = save_two_tower(
-        folder,
+        model_folder(ws, name, version),
         towers,
         vocabulary,
         name=name,
         version=version,
         max_words=config.max_words,
-        training_data_digest=training.data.digest,
-        training=config.record(),
+        training_data_digest=digest,
+        training=record,
         metrics=training.metrics,
+        beside=training_file(record, digest, training.metrics, stages=training.curves),
     )
     finish_training(ws, job, card, artifacts={"curves": training.curves})
     shutil.rmtree(training.work, ignore_errors=True)

@@ -32,8 +32,9 @@ def save_two_tower(
     training_data_digest: str = "",
     training: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> EncoderCard:
-    """Write a model folder, its card last, and return the card.
+    """Write a model folder, its card last, and return the card; no vector depends on files `beside`.
 
     Raises:
         StorageFull: if the disk is full.
@@ -41,6 +42,7 @@ def save_two_tower(
     state = {key: tensor.detach().numpy() for key, tensor in model.state_dict().items()}
     is_mlp = model.shape.tower == "mlp"
     served = folded(model) if is_mlp else _deduplicated(state, model.shape.shared)
+    trained = {TRAINED_FILE: save(_deduplicated(state, model.shape.shared))} if is_mlp else {}
     return write_model(
         folder,
         EncoderCard(
@@ -57,7 +59,7 @@ def save_two_tower(
             metrics=metrics or {},
         ),
         {TENSORS_FILE: save(served), VOCABULARY_FILE: vocabulary.to_bytes()},
-        beside={TRAINED_FILE: save(_deduplicated(state, model.shape.shared))} if is_mlp else {},
+        beside={**(beside or {}), **trained},
     )
 
 
