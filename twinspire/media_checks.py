@@ -3,15 +3,15 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from twinspire.checks import Check
+
 if TYPE_CHECKING:
     from retrieval.workspace import Workspace
-    from twinspire.doctor import Check
 
 
-def check_media(ws: "Workspace") -> Iterator["Check"]:
+def check_media(ws: "Workspace") -> Iterator[Check]:
     """Are the folders of media files there, and could all be read?"""
     from retrieval.media_roots import media_roots
-    from twinspire.doctor import Check
 
     for name, folder in media_roots(ws).items():
         if folder.is_dir():

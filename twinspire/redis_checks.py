@@ -5,18 +5,16 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import MissingExtra, TwinspireError
 from retrieval.redis_address import redis_is_given
+from twinspire.checks import Check
 
 if TYPE_CHECKING:
     from retrieval.redis_health import RedisHealth
-    from twinspire.doctor import Check
 
 _MIB = 1 << 20
 
 
-def check_redis() -> Iterator["Check"]:
+def check_redis() -> Iterator[Check]:
     """Is the Redis that was named well, if one was?"""
-    from twinspire.doctor import Check
-
     try:
         if not redis_is_given():
             return

@@ -24,7 +24,7 @@ from retrieval.publishing import live_version, promote, roll_back
 from retrieval.workspace import BUNDLE_FILE, Workspace
 from server.local import LocalSearch
 from tests.server.workspaces import COLLECTION, build_version
-from twinspire.doctor import check_workspace
+from twinspire.workspace_checks import check_workspace
 
 ROOT = Path(__file__).parents[2]
 

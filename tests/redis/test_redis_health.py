@@ -10,8 +10,8 @@ from retrieval.redis_health import known_faults, redis_health
 from retrieval.redis_server import redis_server, use_redis
 from tests.redis.serving import Served, served
 from tests.server.workspaces import COLLECTION
+from twinspire.checks import Check
 from twinspire.client import Client
-from twinspire.doctor import Check
 from twinspire.redis_checks import check_redis
 
 
