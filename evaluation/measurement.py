@@ -130,7 +130,8 @@ class Measurement:
 
     def _judged_items(self) -> JudgedItems:
         ids = [id for query in self.queries for id in query.grades]
-        return read_judged_items(self.ws, self.collection, self._fingerprint(), ids)
+        window_s = self.system.opened.manifest.window_s
+        return read_judged_items(self.ws, self.collection, self._fingerprint(), ids, window_s)
 
     def _missing_relevant(self, judged: JudgedItems) -> int:
         relevant = {id for query in self.queries for id, grade in query.grades.items() if grade > 0}

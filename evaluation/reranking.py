@@ -16,7 +16,7 @@ from retrieval.embeddings import embeddings_of
 from retrieval.index import Vectors
 from retrieval.judgements import JudgedQuery
 from retrieval.lexical_batch import LexicalBatch
-from retrieval.segments import NOT_SUPERSEDED
+from retrieval.segments import not_superseded
 from retrieval.workspace import Workspace
 
 _CUT = 10
@@ -35,8 +35,17 @@ class JudgedItems:
         return None if segments is None else float((segments @ query).max())
 
 
-def read_judged_items(ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str]) -> JudgedItems:
+def read_judged_items(
+    ws: Workspace, collection: str, fingerprint: str, ids: Sequence[str], window_s: float | None = None
+) -> JudgedItems:
     """Read what is known of these items, in two statements.
+
+    Args:
+        ws: the workspace.
+        collection: of the items.
+        fingerprint: of the encoder.
+        ids: of the items.
+        window_s: of the index version that is measured; None means the one to come.
 
     Raises:
         CollectionNotFound: if there is no such collection.
@@ -46,7 +55,7 @@ def read_judged_items(ws: Workspace, collection: str, fingerprint: str, ids: Seq
     rows = ws.fetch(
         "SELECT items.id, items.rowid, segments.rowid FROM json_each(?) AS wanted"
         " CROSS JOIN items ON items.collection = ? AND items.id = wanted.value"
-        f" CROSS JOIN segments ON segments.item = items.rowid AND {NOT_SUPERSEDED}",
+        f" CROSS JOIN segments ON segments.item = items.rowid AND {not_superseded(window_s)}",
         (json.dumps(sorted(set(ids)), ensure_ascii=False), collection),
     )
     owners = {key: id for id, _, key in rows}

@@ -16,11 +16,11 @@ from indexer.progress import OnProgress, Progress
 from indexer.runners import Batch, LocalRunner, Runner, Work, checked
 from indexer.runners import encode_items as encode_items
 from indexer.threads import behind
-from retrieval.collections import count
 from retrieval.content import Modality
 from retrieval.dead_letters import inherit_dead_letters, put_dead_letters
 from retrieval.embeddings import count_embeddings, encoder_row, put_embeddings
 from retrieval.features import count_features, feature_set, pending_features, put_features, read_features
+from retrieval.item_vectors import count_segments
 from retrieval.media_roots import media_roots
 from retrieval.segments import pending_segments
 from retrieval.workspace import Workspace
@@ -76,7 +76,7 @@ def encode_pending(
         return _encode_layered(ws, collection, encoder, up_to_key, on_progress, runner)
     if isinstance(encoder, DerivedEncoder):
         derive_pending(ws, collection, encoder, up_to_key=up_to_key)
-    total = count(ws, collection).segments - count_embeddings(ws, collection, card.fingerprint)
+    total = count_segments(ws, collection, after_key=0) - count_embeddings(ws, collection, card.fingerprint)
     work = Work(encoder=encoder, features=False, fingerprint=card.fingerprint, roots=media_roots(ws))
     return _run(
         _Stage(ws, collection, work, "encode", total, on_progress),
@@ -99,7 +99,7 @@ def extract_pending(
     """Give features to every segment that has none, as `encode_pending` gives vectors."""
     fingerprint = encoder.feature_fingerprint
     feature_set(ws, fingerprint, *encoder.feature_shape)
-    total = count(ws, collection).segments - count_features(ws, collection, fingerprint)
+    total = count_segments(ws, collection, after_key=0) - count_features(ws, collection, fingerprint)
     work = Work(encoder=encoder, features=True, fingerprint=fingerprint, roots=media_roots(ws))
     return _run(
         _Stage(ws, collection, work, "extract", total, on_progress),

@@ -69,11 +69,11 @@ def put_features(ws: Workspace, fingerprint: str, keys: Keys | Sequence[int], fe
 
 
 def count_features(ws: Workspace, collection: str, fingerprint: str) -> int:
-    """Count the segments of a collection that have features under this fingerprint."""
+    """Count the features that `read_features` would yield."""
     rows = ws.fetch(
         "SELECT count(*) FROM segments CROSS JOIN features ON features.segment = segments.rowid"
         " AND features.feature_set = (SELECT rowid FROM feature_sets WHERE fingerprint = ?)"
-        " WHERE segments.collection = ?",
+        f" WHERE segments.collection = ? AND {NOT_SUPERSEDED}",
         (fingerprint, collection_rowid(ws, collection)),
     )
     return int(rows[0][0])

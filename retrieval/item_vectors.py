@@ -9,7 +9,7 @@ from retrieval.collections import collection_rowid
 from retrieval.content import Content
 from retrieval.embeddings import embeddings_of
 from retrieval.index import Vectors
-from retrieval.segments import in_windows, not_superseded, segment_texts
+from retrieval.segments import NOT_SUPERSEDED, in_windows, not_superseded, segment_texts
 from retrieval.workspace import Workspace
 
 
@@ -79,11 +79,11 @@ def pending_segments_of(
 
 
 def count_segments(ws: Workspace, collection: str, *, after_key: int) -> int:
-    """Count the segments of a collection above a key.
+    """Count the segments of a collection above a key, but for those that are superseded.
 
     Raises:
         CollectionNotFound: if there is no such collection.
     """
     owner = collection_rowid(ws, collection)
-    sql = "SELECT count(*) FROM segments WHERE collection = ? AND rowid > ?"
+    sql = f"SELECT count(*) FROM segments WHERE collection = ? AND rowid > ? AND {NOT_SUPERSEDED}"
     return int(ws.fetch(sql, (owner, after_key))[0][0])

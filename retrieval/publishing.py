@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,14 @@ def list_versions(ws: Workspace, collection: str) -> list[IndexVersion]:
     ]
 
 
-def promote(ws: Workspace, collection: str, version: str, expected: str | None = None) -> None:
+def promote(
+    ws: Workspace,
+    collection: str,
+    version: str,
+    expected: str | None = None,
+    *,
+    follow_windows: bool = True,
+) -> None:
     """Make a version the live one, if the live one is still what the caller saw.
 
     Args:
@@ -163,6 +171,7 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
         collection: its name.
         version: one that is ready.
         expected: the live version that the caller saw; "" = none was live; None = whatever it is.
+        follow_windows: let later indexes cut sounds and videos into windows as long as this version's.
 
     Raises:
         VersionNotFound: if there is no such version.
@@ -189,6 +198,8 @@ def promote(ws: Workspace, collection: str, version: str, expected: str | None =
         if in_redis is not None:
             seen = live if expected is not None and (not live or _is_in_redis(ws, collection, live)) else None
             in_redis.go_live(collection, version, seen)
+        if follow_windows:
+            db.execute("UPDATE collections SET window_s = ? WHERE name = ?", (manifest.window_s, collection))
         if live == version:
             return
         db.execute(
@@ -357,7 +368,8 @@ def open_live(ws: Workspace, collection: str) -> OpenIndex | None:
                 raise
             continue
         if version != live:
-            _note(promote, ws, collection, version, live)
+            # The next index shall have the windows of the one that is replaced, not of its stand-in.
+            _note(partial(promote, follow_windows=False), ws, collection, version, live)
         return opened
     raise fault
 

@@ -1,6 +1,6 @@
 """Windows of long sounds change with the version that is live, and not before."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from indexer.progress import Progress
 from retrieval.content import Modality
 from retrieval.database import Database
 from retrieval.embeddings import embedded_keys
+from retrieval.exact_index import KEYS_FILE
 from retrieval.items import Item, upsert_items
 from retrieval.media_roots import uri_of
 from retrieval.migrations import migrations
-from retrieval.publishing import live_version, open_live, promote, roll_back
+from retrieval.publishing import OpenIndex, live_version, open_live, promote, roll_back
 from retrieval.search import VectorQuery
-from retrieval.searcher import Searcher
+from retrieval.searcher import Searcher, make_searcher
 from retrieval.windows import window_media
 from retrieval.workspace import Workspace
 from tests.media.conftest import add, write_tones
@@ -39,10 +40,12 @@ def song(ws: Workspace, folder: Path) -> Workspace:
 
 
 @contextmanager
-def searching(ws: Workspace) -> Iterator[Searcher]:
+def searching(
+    ws: Workspace, make: Callable[[Workspace, str, OpenIndex], Searcher] = Searcher
+) -> Iterator[Searcher]:
     opened = open_live(ws, "c")
     assert opened is not None
-    with closing(Searcher(ws, "c", opened)) as searcher:
+    with closing(make(ws, "c", opened)) as searcher:
         yield searcher
 
 
@@ -84,6 +87,23 @@ def test_the_live_version_answers_the_same_after_an_index_that_was_interrupted(s
         np.testing.assert_array_equal(searcher.item_vector("song.wav"), vector)
 
 
+@pytest.mark.usefixtures("redis_backend")
+def test_a_version_in_redis_answers_the_same_while_others_windows_are_built(song: Workspace) -> None:
+    index_collection(song, "c", "pitch", backend="redis")
+    with searching(song, make_searcher) as searcher:
+        before = found(searcher)
+        index_collection(song, "c", "pitch", backend="redis", windows_s=2, promote=False)
+        searcher.refresh()
+        searcher.share(["song.wav"])
+
+        assert found(searcher) == before
+        assert searcher.fresh_count == 0
+        index_collection(song, "c", "pitch", backend="redis")
+
+    with searching(song, make_searcher) as searcher:
+        assert _lengths(searcher) == {2.0}
+
+
 def test_windows_of_another_length_are_gone_once_no_version_holds_them(song: Workspace) -> None:
     index_collection(song, "c", "pitch", windows_s=0, keep=1)
     with_previous = _windows(song)
@@ -104,6 +124,26 @@ def test_a_rollback_answers_as_before(song: Workspace) -> None:
 
     with searching(song) as searcher:
         assert found(searcher) == before
+
+
+def test_the_index_after_a_rollback_has_the_windows_that_were_rolled_back_to(song: Workspace) -> None:
+    first = live_version(song, "c")
+    index_collection(song, "c", "pitch", windows_s=2)
+    roll_back(song, "c")
+
+    again = index_collection(song, "c", "pitch")
+
+    assert (again.version, again.nothing_new) == (first, True)
+    assert live_version(song, "c") == first
+
+
+def test_a_version_that_stands_in_for_a_rotten_one_does_not_take_its_windows_away(song: Workspace) -> None:
+    rotten = index_collection(song, "c", "pitch", windows_s=2)
+    (song.indexes / "c" / rotten.version / KEYS_FILE).write_bytes(b"rot")
+    with searching(song) as searcher:
+        assert _lengths(searcher) == {5.0}
+
+    assert index_collection(song, "c", "pitch").count == 11
 
 
 def test_a_version_may_be_promoted_by_hand_later(song: Workspace) -> None:

@@ -50,7 +50,8 @@ def seconds(context: click.Context, parameter: click.Parameter, value: str | Non
     "--windows",
     metavar="SECONDS",
     callback=seconds,
-    help="Find long sounds and videos by windows of this length too, such as 5s; 0 takes them away.",
+    help="Find long sounds and videos by windows of this length too, such as 5s; 0 takes them away."
+    "  [default: as before]",
 )
 @click.option("--no-promote", is_flag=True, help="Publish the version, but do not make it live.")
 @click.option(
