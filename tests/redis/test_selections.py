@@ -15,7 +15,7 @@ from retrieval.publishing import live_version, open_index
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_items import RedisItems
-from retrieval.redis_searcher import RedisSelection
+from retrieval.redis_rows import RedisSelection
 from retrieval.redis_server import redis_server, use_redis
 from retrieval.workspace import Workspace
 from tests.redis.serving import redis_parameters
