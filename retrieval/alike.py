@@ -4,18 +4,17 @@ Nearly all queries are such, and a server meets them in batches. An object for e
 would cost several times what looking at all of them at once does.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import TwinspireError
-from retrieval.index import NO_KEY, Neighbors
+from retrieval.index import Neighbors
+from retrieval.row_cache import RowCache
 from retrieval.search import Row, SearchResult
-
-FindRows: TypeAlias = Callable[[Sequence[int]], Mapping[int, Row | None]]
 
 
 @dataclass(slots=True)
@@ -35,42 +34,42 @@ class AlikeAnswer:
 
 
 def regular_queries(
-    nearest: Neighbors, scores: NDArray[np.float64], limit: int, find_rows: FindRows
-) -> tuple[list[int], list[int], list[Row]]:
+    nearest: Neighbors, limit: int, cache: RowCache
+) -> tuple[list[int], NDArray[np.int64], list[Row]]:
     """Choose the hits of the queries that have as many as the limit says among their nearest segments.
 
     Args:
         nearest: of each query, more than `limit` of them.
-        scores: of these, rounded, shape (n, more than limit).
         limit: hits for each query.
-        find_rows: returns a mapping that has these keys at least; None for a dead one.
+        cache: tells the rows of keys.
 
     Returns:
-        The places of these queries, ascending; and for each of their hits, best first, the place of its score
-        among all scores, counted through, and its row.
+        The places of these queries, ascending, m of them; the places of their hits' scores among all scores,
+        counted through, best first, shape (m, limit); and the rows of these hits, m * limit.
     """
-    width = scores.shape[1]
-    plain = ~((scores[:, 1:] == scores[:, :-1]).any(axis=1) | (nearest.keys[:, -1] == NO_KEY))
-    keys = nearest.keys.ravel().tolist()
-    known = find_rows([key for key in keys if key != NO_KEY])
-    rows = [known.get(key) for key in keys]
+    count, width = nearest.keys.shape
+    tied = (nearest.scores[:, 1:] == nearest.scores[:, :-1]).any(axis=1).tolist()
+    rows = cache.in_order(nearest.keys.ravel().tolist())
+    all_there, whole = None not in rows, not cache.has_spans
+    cells = np.arange(count)[:, None] * width + np.arange(limit)
     places: list[int] = []
-    cells: list[int] = []
     kept: list[Row] = []
-    for place, is_plain in enumerate(plain.tolist()):
+    for place in range(count):
         first = place * width
-        chosen: Sequence[int] = range(first, first + limit)
         own = rows[first : first + limit]
-        if not is_plain or None in own or len({row.id for row in own if row is not None}) < limit:
-            closer = _closer_look(rows[first : first + width], scores[place].tolist(), limit)
+        if tied[place] or not ((all_there or None not in own) and (whole or _all_differ(own))):
+            closer = _closer_look(rows[first : first + width], nearest.scores[place].tolist(), limit)
             if closer is None:
                 continue
-            chosen = [first + at for at in closer]
-            own = [rows[at] for at in chosen]
+            cells[place] = np.add(closer, first)
+            own = [rows[first + at] for at in closer]
         places.append(place)
-        cells += chosen
         kept += cast(list[Row], own)  # none is missing
-    return places, cells, kept
+    return places, cells[places], kept
+
+
+def _all_differ(rows: Sequence[Row | None]) -> bool:
+    return len({row.id for row in rows if row is not None}) == len(rows)
 
 
 def _closer_look(rows: Sequence[Row | None], scores: Sequence[float], limit: int) -> list[int] | None:

@@ -234,19 +234,19 @@ def neighbors(
     """
     if found.size == 0:
         shape = (len(found), limit)
-        return Neighbors(np.full(shape, NO_KEY), np.full(shape, -np.inf, dtype=np.float32), plan)
-    named, scores = keys[found], scores.round(SCORE_DECIMALS)
+        return Neighbors(np.full(shape, NO_KEY), np.full(shape, -np.inf), plan)
+    named, cosines = keys[found], scores.astype(np.float64).round(SCORE_DECIMALS)
     if found.min() < 0:
         missing = found < 0
         named = np.where(missing, NO_KEY, named)
-        scores = np.where(missing, np.float32(-np.inf), scores)
-    tied = np.flatnonzero((scores[:, 1:] >= scores[:, :-1]).any(axis=1))
+        cosines = np.where(missing, -np.inf, cosines)
+    tied = np.flatnonzero((cosines[:, 1:] >= cosines[:, :-1]).any(axis=1))
     if len(tied):
-        order = np.lexsort((named[tied], -scores[tied]), axis=1)
+        order = np.lexsort((named[tied], -cosines[tied]), axis=1)
         named[tied] = np.take_along_axis(named[tied], order, axis=1)
-        scores[tied] = np.take_along_axis(scores[tied], order, axis=1)
+        cosines[tied] = np.take_along_axis(cosines[tied], order, axis=1)
     short = limit - found.shape[1]
     if short > 0:
         named = np.pad(named, ((0, 0), (0, short)), constant_values=NO_KEY)
-        scores = np.pad(scores, ((0, 0), (0, short)), constant_values=-np.inf)
-    return Neighbors(named, scores, plan)
+        cosines = np.pad(cosines, ((0, 0), (0, short)), constant_values=-np.inf)
+    return Neighbors(named, cosines, plan)

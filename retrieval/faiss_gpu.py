@@ -83,10 +83,10 @@ class GpuFaissIndex(FaissIndex):
         return self._scan(queries, min(limit, len(self._keys)))
 
     def _approximate(
-        self, queries: Vectors, wanted: int, effort: int, selector: Any = None
+        self, queries: Vectors, wanted: int, effort: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if self._parameters.kind != "ivf" or selector is not None or wanted > _LARGEST_K:
-            return super()._approximate(queries, wanted, effort, selector)
+        if self._parameters.kind != "ivf" or wanted > _LARGEST_K:
+            return super()._approximate(queries, wanted, effort)
         with self._using:
             settings = faiss.SearchParametersIVF(nprobe=max(effort, 1))
             scores, found = self._on_gpu.search(queries, wanted, params=settings)

@@ -4,6 +4,7 @@ A FAISS id is a position in `keys.npy`, which is ascending: no id map is stored,
 """
 
 import errno
+import functools
 import os
 import threading
 from dataclasses import dataclass
@@ -183,12 +184,12 @@ class FaissIndex:
         return self._rescore(queries, found, wanted)
 
     def _approximate(
-        self, queries: Vectors, wanted: int, effort: int, selector: Any = None
+        self, queries: Vectors, wanted: int, effort: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         if self._parameters.kind == "hnsw":
-            settings = faiss.SearchParametersHNSW(efSearch=max(effort, wanted), sel=selector)
+            settings = _graph_settings(max(effort, wanted))
         else:
-            settings = faiss.SearchParametersIVF(nprobe=max(effort, 1), sel=selector)
+            settings = faiss.SearchParametersIVF(nprobe=max(effort, 1))
         scores, found = self._index.search(queries, wanted, params=settings)
         return found, scores
 
@@ -268,6 +269,12 @@ class FaissIndex:
     def close(self) -> None:
         """Let go of the index; searches that run keep it until they end."""
         self._matching.clear()
+
+
+@functools.lru_cache(maxsize=64)
+def _graph_settings(effort: int) -> Any:
+    """Make FAISS's form of an effort; one is made in the time that a tenth of a search takes."""
+    return faiss.SearchParametersHNSW(efSearch=effort)
 
 
 def _read(file: Path) -> Any:

@@ -18,11 +18,12 @@ NO_KEY = -1  # fills the places of a row that has fewer neighbours than the limi
 class Neighbors:
     """The nearest keys of each query, best first: both arrays have the shape (n, limit).
 
-    Scores are cosines. Rows with fewer neighbours end in `NO_KEY`, scored -inf.
+    Scores are cosines, rounded so that equal vectors score the same. Rows with fewer neighbours end in
+    `NO_KEY`, scored -inf.
     """
 
     keys: Keys
-    scores: NDArray[np.float32]
+    scores: NDArray[np.float64]
     plan: str = ""  # how it was searched, for people
     partial: bool = False  # some part of the index did not answer
 

@@ -257,12 +257,12 @@ def _least_effort(index: Index, queries: Vectors, target: float, limit: int) -> 
     return high
 
 
-def exact_scores(index: Index, queries: Vectors) -> NDArray[np.float32]:
+def exact_scores(index: Index, queries: Vectors) -> NDArray[np.float64]:
     """Return the scores of each query's ten nearest, by exact search."""
     return index.search(queries, RECALL_AT, exact=True).scores
 
 
-def recalls(index: Index, queries: Vectors, truth: NDArray[np.float32], effort: int) -> NDArray[np.float64]:
+def recalls(index: Index, queries: Vectors, truth: NDArray[np.float64], effort: int) -> NDArray[np.float64]:
     """Return recall@10 for each query, shape (n,).
 
     A neighbour counts if it is as near as the tenth nearest, for among equals none is the right one.

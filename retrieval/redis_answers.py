@@ -1,6 +1,7 @@
 """What VSIM is asked, and what its answers come to: the best over all partitions, in order."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from retrieval.exact_index import SCORE_DECIMALS, scan
 from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
 from retrieval.redis_server import Command
 
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]  # keys and scores, shape (n, width), NO_KEY at the end
+Found = tuple[NDArray[np.int64], NDArray[np.float64]]  # keys and scores, shape (n, width), NO_KEY at the end
 
 
 def vsim(key: str, query: NDArray[np.float32], wanted: int, effort: int, threaded: bool) -> Command:
@@ -30,7 +31,7 @@ def merged(replies: Sequence[Sequence[bytes]], queries: int, partitions: int, wa
         size = len(reply) // 2
         found[partition, query, :size] = [int(name) for name in reply[::2]]
         scores[partition, query, :size] = [float(score) for score in reply[1::2]]
-    cosines = (2 * scores - 1).astype(np.float32)  # Redis tells (1 + cosine) / 2
+    cosines = 2 * scores - 1  # Redis tells (1 + cosine) / 2
     keys = np.moveaxis(found, 0, 1).reshape(queries, partitions * width)
     return ordered(keys, np.moveaxis(cosines, 0, 1).reshape(queries, partitions * width), wanted)
 
@@ -38,25 +39,25 @@ def merged(replies: Sequence[Sequence[bytes]], queries: int, partitions: int, wa
 def scanned(keys: Keys, rows: Vectors, queries: Vectors, limit: int) -> Found:
     """Compare queries with rows that were fetched."""
     found, scores = scan(rows, queries, limit)
-    return keys[found], scores
+    return keys[found], scores.astype(np.float64)
 
 
-def ordered(keys: Keys, scores: NDArray[np.float32], limit: int) -> Found:
-    """Order by score, ties by key, and keep the best."""
-    scores = scores.round(SCORE_DECIMALS)
+def ordered(keys: Keys, scores: NDArray[np.floating[Any]], limit: int) -> Found:
+    """Round the scores, order by them, ties by key, and keep the best."""
+    scores = scores.astype(np.float64).round(SCORE_DECIMALS)
     order = np.lexsort((keys, -scores), axis=1)[:, :limit]
     return np.take_along_axis(keys, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
-def widened(keys: Keys, scores: NDArray[np.float32], width: int) -> Found:
+def widened(keys: Keys, scores: NDArray[np.float64], width: int) -> Found:
     """Fill rows to a width."""
     short = max(0, width - keys.shape[1])
     pad = ((0, 0), (0, short))
     return np.pad(keys, pad, constant_values=NO_KEY), np.pad(scores, pad, constant_values=-np.inf)
 
 
-def fit(keys: Keys, scores: NDArray[np.float32], limit: int, plan: str) -> Neighbors:
+def fit(keys: Keys, scores: NDArray[np.floating[Any]], limit: int, plan: str) -> Neighbors:
     """Cut or fill rows to the limit."""
     keys, scores = ordered(keys, scores, limit)
-    keys, scores = widened(keys, scores.astype(np.float32), limit)
+    keys, scores = widened(keys, scores, limit)
     return Neighbors(keys, scores, plan)

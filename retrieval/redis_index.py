@@ -181,7 +181,7 @@ class RedisIndex:
         wanted = np.unique(found[found != NO_KEY])
         known, rows = self.stored.fetch(wanted, reach)
         if not len(known):
-            return np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
+            return np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float64)
         at = np.minimum(np.searchsorted(known, found), len(known) - 1)
         there = known[at] == found
         scores = np.where(there, np.einsum("ncd,nd->nc", rows[at], queries), np.float32(-np.inf))
@@ -230,7 +230,7 @@ class RedisIndex:
         kept = None if selection is None else self._rows.get(selection)
         if kept is not None:
             return scanned(*kept, queries, limit)
-        best = np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float32)
+        best = np.full((len(queries), 0), NO_KEY), np.empty((len(queries), 0), np.float64)
         parts = []
         room = 0 if selection is None else MAX_KEPT_BYTES - sum(rows.nbytes for _, rows in self._kept())
         keep = len(keys) * self._dims * 4 <= room

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from retrieval.filter_sql import FilterSelection
 from retrieval.filters import Filter
+from retrieval.index import NO_KEY
 from retrieval.search import Row
 from retrieval.segments import fetch_rows
 from retrieval.workspace import Workspace
@@ -56,6 +57,7 @@ class RowCache:
         self._collection = collection
         self._watch = ChangeWatch(ws)
         self.generation = -1  # grows with each change of the database that was noticed
+        self.has_spans = False  # whether some row that was read stands for a part of an item
         self._rows: dict[int, Row | None] = {}
         self._bytes = 0
         self._selections: OrderedDict[str, FilterSelection] = OrderedDict()
@@ -72,6 +74,14 @@ class RowCache:
             self._selections = OrderedDict()
             return True
 
+    def in_order(self, keys: Sequence[int]) -> list[Row | None]:
+        """Return the row of each key; None for one that is dead, and for `NO_KEY`."""
+        found = list(map(self._rows.get, keys))
+        if None in found:
+            known = self.rows([key for key in keys if key != NO_KEY])
+            found = [known.get(key) for key in keys]
+        return found
+
     def rows(self, keys: Sequence[int]) -> Mapping[int, Row | None]:
         """Return a mapping that has these keys at least; the row of a key that is dead is None."""
         rows = self._rows
@@ -84,6 +94,7 @@ class RowCache:
             self._ws, self._collection, missing
         ):
             span = None if start is None or end is None else (start, end)
+            self.has_spans = self.has_spans or span is not None
             parsed = json.loads(attributes) if attributes != "{}" else {}
             found[key] = Row(id, modality, text, uri, parsed, span)
             size += len(text) * 2 + len(attributes) * 3 + _ROW_OVERHEAD_BYTES  # with what is `encoded`

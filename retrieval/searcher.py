@@ -23,6 +23,7 @@ from retrieval.index_build import redis_module
 from retrieval.item_vectors import item_vectors
 from retrieval.items import get_items
 from retrieval.lexical_source import LexicalSource
+from retrieval.planner import SPARE
 from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
 from retrieval.row_cache import Kept, RowCache, name_of
@@ -30,9 +31,7 @@ from retrieval.search import Hit, Row, ScoreKind, SearchParams, SearchResult, Ve
 from retrieval.segments import as_json
 from retrieval.workspace import Workspace
 
-# Neighbours fetched beyond the limit, for those that turn out to be deleted or of an item already shown.
-SPARE = 2
-# If that was not enough, the search is done again with so many times more.
+# If what was fetched was not enough, the search is done again with so many times more.
 MORE = 4
 
 
@@ -203,19 +202,20 @@ class Searcher:
             self._read_newest()
         fetch = limit + SPARE
         nearest = self._nearest(vectors, fetch, None, params)
-        scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
         searched = time.perf_counter()
-        regular, cells, kept = regular_queries(nearest, scores, limit, self._cache.rows)
-        places = sorted(set(range(len(vectors))).difference(regular))
-        tasks = [
-            _Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, _NOTHING_YET)
-            for at in places
-        ]
-        _fill_in(tasks, nearest, scores, places)
-        others = dict(zip(places, self._results(tasks, started, searched), strict=True))
+        regular, cells, kept = regular_queries(nearest, limit, self._cache)
+        others: dict[int, SearchResult] = {}
+        if len(regular) < len(vectors):
+            places = sorted(set(range(len(vectors))).difference(regular))
+            tasks = [
+                _Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, _NOTHING_YET)
+                for at in places
+            ]
+            _fill_in(tasks, nearest, places)
+            others = dict(zip(places, self._results(tasks, started, searched), strict=True))
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
-        found = scores.ravel()[cells].reshape(len(regular), limit)
-        return AlikeAnswer(regular, kept, found, others, search_ms, fetch_ms)
+        scores = nearest.scores.ravel()[cells]
+        return AlikeAnswer(regular, kept, scores, others, search_ms, fetch_ms)
 
     def may_miss(self, params: SearchParams) -> bool:
         """Tell whether a search may leave out parts of the index that do not answer."""
@@ -254,8 +254,7 @@ class Searcher:
         fetch = max(task.fetch for task in tasks)
         vectors = np.stack([task.query.vector for task in tasks])
         nearest = self._nearest(vectors, fetch, filter, params)
-        scores = nearest.scores.astype(np.float64).round(SCORE_DECIMALS)
-        _fill_in(tasks, nearest, scores, range(len(tasks)))
+        _fill_in(tasks, nearest, range(len(tasks)))
 
     def _find_by_aspect(self, task: _Task, aspects: AspectQuery) -> None:
         filter = task.query.filter
@@ -385,11 +384,9 @@ class Searcher:
         return [shown[task.place] for task in tasks]
 
 
-def _fill_in(
-    tasks: Sequence[_Task], nearest: Neighbors, scores: NDArray[np.float64], places: Sequence[int]
-) -> None:
+def _fill_in(tasks: Sequence[_Task], nearest: Neighbors, places: Sequence[int]) -> None:
     """Give each task the candidates that lie at its place."""
-    keys, scores = nearest.keys[places], scores[places]
+    keys, scores = nearest.keys[places], nearest.scores[places]
     tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
     there = np.count_nonzero(keys != NO_KEY, axis=1).tolist()
     for task, row_keys, row_scores, found, is_tied in zip(

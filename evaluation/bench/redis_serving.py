@@ -11,9 +11,8 @@ from evaluation.bench.load import Load
 from evaluation.bench.processes import ServerProcess
 from evaluation.bench.result import BenchTable, PairedRatio, paired_ratio
 from retrieval.index import Vectors
-from retrieval.planner import graph_effort
+from retrieval.planner import SPARE, graph_effort
 from retrieval.redis_address import redis_url
-from retrieval.searcher import SPARE
 
 COLLECTION = "bench"
 EFFORT = 32  # that the index was built with
