@@ -5,7 +5,6 @@ so scores are at all times those of the texts there are. Only postings that are 
 """
 
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from weakref import WeakKeyDictionary
@@ -14,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.backend_errors import IndexLost
-from retrieval.bm25 import Bm25, Places, tokenise
+from retrieval.bm25 import Bm25, Places
 from retrieval.errors import BackendUnavailable, FailedPrecondition
-from retrieval.index import Keys, Selection
+from retrieval.index import Selection
 from retrieval.redis_changes import Changes, RedisChanges
-from retrieval.redis_items import RedisItem, RedisItems
+from retrieval.redis_items import RedisItems
 from retrieval.redis_layout import VectorKeys
 from retrieval.redis_reach import Reach
 from retrieval.redis_server import RedisServer
-from retrieval.redis_words import COUNT, SINCE, TOKENS, Texts, partition_of_token, unpack_holders
+from retrieval.redis_texts import NO_TEXTS, KnownTexts, joined
+from retrieval.redis_words import SINCE, TOKENS, partition_of_token, unpack_holders
 
 MAX_FETCHED_BYTES = 64 << 20  # postings as Redis gave them
 MAX_WEIGHED_BYTES = 64 << 20  # the same with their weights, for the texts there are now
@@ -70,7 +70,7 @@ class RedisLexical(Bm25):
         self._fetched_bytes = self._weighed_bytes = 0
         self._names: dict[int, str] = {}  # of rowids, which are never given twice
         self._masks: WeakKeyDictionary[Selection, NDArray[np.bool_]] = WeakKeyDictionary()
-        self._late = _Late(0)
+        self._texts = KnownTexts([NO_TEXTS])
 
     @property
     def _reach(self) -> Reach:
@@ -97,7 +97,8 @@ class RedisLexical(Bm25):
         elif generation == self._generation >= 0:
             return
         told = self._changes.since(self._since, reach)
-        listed = self._items.above(self._top, reach) if fresh or any(c and c.marked for c in told) else None
+        look = fresh or any(changes and changes.marked for changes in told)
+        listed = self._items.above(self._texts.newest_written, reach) if look else None
         if any(changes is None for changes in told) or (listed is not None and None in listed):
             if fresh:
                 self._since = []  # what came since is unknown: begin again
@@ -134,56 +135,27 @@ class RedisLexical(Bm25):
         for fields, words in zip(parts, replies[1::2], strict=True):
             if int(fields[TOKENS.encode()]) != words:
                 raise IndexLost("Redis no longer holds all words of the index: build it again")
-        groups = [_joined(fields) for fields in parts]
-        self._rowids = np.concatenate([group.rowids for group in groups])
-        self._order = np.argsort(self._rowids)
-        self._sorted = self._rowids[self._order]
-        self._top = int(self._sorted[-1]) if len(self._sorted) else 0
-        self._ends = np.cumsum([len(group.rowids) for group in groups])
-        self._keys = np.concatenate([group.keys for group in groups])
-        segments = np.concatenate([group.segments for group in groups])
-        self._key_ends = np.concatenate([[0], np.cumsum(segments)])
-        key_order = np.argsort(self._keys)
-        self._sorted_keys = self._keys[key_order]
-        self._key_places = np.repeat(np.arange(len(self._rowids)), segments)[key_order]
-        self._base_lengths = np.concatenate([group.lengths for group in groups])
-        self._gone = np.zeros(len(self._rowids), dtype=np.bool_)
-        self._late = _Late(len(self._rowids))
+        self._texts = KnownTexts([joined(fields) for fields in parts])
         self._since = [fields[SINCE.encode()].decode() for fields in parts]
 
     def _apply(self, partition: int, changes: Changes, come: Mapping[int, str]) -> bool:
         """Cross out what went and take in what came; tell whether that was anything."""
         changed = False
         for rowid in changes.gone:
-            place = self._base_place(rowid)
-            if place >= 0:
-                changed = changed or not self._gone[place]
-                self._gone[place] = True
-            else:
-                changed = self._late.remove(rowid) or changed
-        new = {rowid: id for rowid, id in come.items() if self._is_new(rowid)}
+            changed = self._texts.remove(rowid) or changed
+        new = {rowid: id for rowid, id in come.items() if self._texts.place(rowid) < 0}
         ids = list(new.values())
         for start in range(0, len(ids), FETCH_ITEMS):
             items = self._items.get(ids[start : start + FETCH_ITEMS], self._reach)
             wanted = [item for item in items.values() if item.rowid in new]
-            changed = self._late.add(partition, wanted) or changed
+            changed = self._texts.add(partition, wanted) or changed
         return changed
-
-    def _is_new(self, rowid: int) -> bool:
-        return rowid not in self._late.places and self._base_place(rowid) < 0
-
-    def _base_place(self, rowid: int) -> int:
-        at = int(np.searchsorted(self._sorted, rowid))
-        return int(self._order[at]) if at < len(self._sorted) and self._sorted[at] == rowid else -1
 
     def _count(self) -> None:
         """Count the texts there are; what was weighed by other counts is forgotten."""
-        late = self._late
-        self._lengths = np.concatenate([self._base_lengths, np.array(late.lengths, dtype=np.float64)])
-        alive = ~np.concatenate([self._gone, np.array(late.gone, dtype=np.bool_)])
-        self._alive = alive
-        self._total = int(alive.sum())
-        self._mean_length = float(self._lengths[alive].sum()) / max(1, self._total)
+        self._lengths, self._alive = self._texts.lengths(), self._texts.alive()
+        self._total = int(self._alive.sum())
+        self._mean_length = float(self._lengths[self._alive].sum()) / max(1, self._total)
         self._forget_weights()
         self._masks = WeakKeyDictionary()
 
@@ -242,10 +214,8 @@ class RedisLexical(Bm25):
     def _holders(self, token: str, raw: bytes) -> tuple[Places, NDArray[np.int64]]:
         """Return the places of living texts that hold a token, and how often each does."""
         places, times = unpack_holders(raw) if raw else (np.empty(0, np.int64), np.empty(0, np.int64))
-        if token in self._late.postings:
-            late_places, late_times = self._late.postings[token]
-            places = np.concatenate([places, np.array(late_places, dtype=np.int64)])
-            times = np.concatenate([times, np.array(late_times, dtype=np.int64)])
+        late_places, late_times = self._texts.late_holders(token)
+        places, times = np.concatenate([places, late_places]), np.concatenate([times, late_times])
         alive = self._alive[places]
         return places[alive], times[alive]
 
@@ -254,30 +224,19 @@ class RedisLexical(Bm25):
         known = self._masks.get(selection)
         if known is None:
             known = np.zeros(len(self._lengths), dtype=np.bool_)
-            known[[place for place in self._places_of_keys(selection.keys) if place >= 0]] = True
+            places = self._texts.places_of_keys(selection.keys)
+            known[places[places >= 0]] = True
             self._masks[selection] = known
         return known
 
-    def _places_of_keys(self, keys: Keys) -> list[int]:
-        """Return the place of each segment's text; -1 where it has none that is known."""
-        places = np.full(len(keys), -1, dtype=np.int64)
-        if len(self._sorted_keys):
-            at = np.minimum(np.searchsorted(self._sorted_keys, keys), len(self._sorted_keys) - 1)
-            places = np.where(self._sorted_keys[at] == keys, self._key_places[at], -1)
-        for unknown in np.flatnonzero(places < 0).tolist():
-            places[unknown] = self._late.owners.get(int(keys[unknown]), -1)
-        found: list[int] = places.tolist()
-        return found
-
     def _places(self, rowids: Sequence[int]) -> Places:
-        late = self._late.places
-        places = [late[rowid] if rowid in late else self._base_place(rowid) for rowid in rowids]
+        places = [self._texts.place(rowid) for rowid in rowids]
         return np.array([place if place >= 0 and self._alive[place] else -1 for place in places], np.int64)
 
     def owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str] | None]:
         """Return item rowid and id of segments; without those of items that have no text."""
         with self._lock:
-            places = np.array(self._places_of_keys(np.array(keys, dtype=np.int64)), dtype=np.int64)
+            places = self._texts.places_of_keys(np.array(keys, dtype=np.int64))
             there = np.flatnonzero(places >= 0)
             named = self._named_all(places[there])
             return {
@@ -287,27 +246,16 @@ class RedisLexical(Bm25):
 
     def segments_of(self, rowids: Sequence[int]) -> dict[int, Sequence[int]]:
         """Return the segments' keys of items that have a text."""
-        found: dict[int, Sequence[int]] = {}
         with self._lock:
-            for rowid, place in zip(rowids, self._places(rowids).tolist(), strict=True):
-                if place >= len(self._rowids):
-                    found[rowid] = self._late.keys[place - len(self._rowids)]
-                elif place >= 0:
-                    found[rowid] = self._keys[self._key_ends[place] : self._key_ends[place + 1]].tolist()
-        return found
-
-    def _rowid(self, place: int) -> tuple[int, int]:
-        """Return the partition and the rowid of a text's item."""
-        if place >= len(self._rowids):
-            return self._late.rows[place - len(self._rowids)]
-        return int(np.searchsorted(self._ends, place, "right")), int(self._rowids[place])
+            places = zip(rowids, self._places(rowids).tolist(), strict=True)
+            return {rowid: self._texts.segments(place) for rowid, place in places if place >= 0}
 
     def _named(self, places: Places) -> list[tuple[int, str] | None]:
         found = self._named_all(places[:MAX_TIED])
         return found + [None] * (len(places) - len(found))
 
     def _named_all(self, places: Places) -> list[tuple[int, str] | None]:
-        rows = [self._rowid(place) for place in places.tolist()]
+        rows = [self._texts.owner(place) for place in places.tolist()]
         unknown = [row for row in rows if row[1] not in self._names]
         if unknown:
             if len(self._names) > MAX_NAMES:
@@ -315,67 +263,3 @@ class RedisLexical(Bm25):
             ids = self._items.ids_of(unknown, self._reach)
             self._names |= {rowid: id for (_, rowid), id in zip(unknown, ids, strict=True) if id is not None}
         return [(rowid, self._names[rowid]) if rowid in self._names else None for _, rowid in rows]
-
-
-class _Late:
-    """Texts that came after the version's words were written, with places above theirs."""
-
-    def __init__(self, first: int) -> None:
-        """Begin with none; the first gets this place."""
-        self._first = first
-        self.rows: list[tuple[int, int]] = []  # partition and rowid
-        self.lengths: list[int] = []
-        self.gone: list[bool] = []
-        self.places: dict[int, int] = {}  # of rowids
-        self.keys: list[list[int]] = []  # of the segments
-        self.owners: dict[int, int] = {}  # places of segments' keys
-        self.postings: dict[str, tuple[array[int], array[int]]] = {}  # places and times of each token
-
-    def add(self, partition: int, items: Sequence[RedisItem]) -> bool:
-        """Take in items; tell whether some have a text."""
-        items = [item for item in items if item.text and item.rowid not in self.places]
-        tokens = tokenise(item.text for item in items)
-        for item in items:
-            place = self._first + len(self.rows)
-            self.rows.append((partition, item.rowid))
-            self.places[item.rowid] = place
-            self.lengths.append(len(tokens[item.text]))
-            self.gone.append(False)
-            self.keys.append([span.key for span in item.segments])
-            self.owners |= dict.fromkeys(self.keys[-1], place)
-            counts: dict[str, int] = {}
-            for token in tokens[item.text]:
-                counts[token] = counts.get(token, 0) + 1
-            for token, times in counts.items():
-                places_times = self.postings.setdefault(token, (array("q"), array("q")))
-                places_times[0].append(place)
-                places_times[1].append(times)
-        return bool(items)
-
-    def remove(self, rowid: int) -> bool:
-        """Cross out an item; tell whether it was there."""
-        place = self.places.get(rowid)
-        if place is None or self.gone[place - self._first]:
-            return False
-        self.gone[place - self._first] = True
-        return True
-
-
-def _joined(fields: Mapping[bytes, bytes]) -> Texts:
-    """Put the numbered parts of a partition's texts together.
-
-    Raises:
-        IndexLost: if some are gone.
-    """
-    numbers = sorted(int(name) for name in fields if name.isdigit())
-    parts = [Texts.from_bytes(fields[b"%d" % number]) for number in numbers]
-    parts = parts or [Texts(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))]
-    joined = Texts(
-        np.concatenate([part.rowids for part in parts]),
-        np.concatenate([part.lengths for part in parts]),
-        np.concatenate([part.segments for part in parts]),
-        np.concatenate([part.keys for part in parts]),
-    )
-    if len(joined.rowids) != int(fields[COUNT.encode()]):
-        raise IndexLost("Redis no longer holds all texts of the index: build it again")
-    return joined
