@@ -13,3 +13,9 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
     with Workspace(tmp_path / "workspace", create=True) as ws:
         create_collection(ws, "c")
         yield ws
+
+
+@pytest.fixture(params=["flat", "hnsw"])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of a FAISS index: what holds for a scan holds for a graph."""
+    return str(request.param)

@@ -9,7 +9,7 @@ from retrieval.search import SearchParams, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from tests.retrieval.index_versions import unit_rows
-from tests.retrieval.test_searcher import DIMS, build, direction, put, put_items
+from tests.retrieval.searching import DIMS, build, direction, put, put_items
 
 QUERIES = unit_rows(40, DIMS, seed=5)
 
