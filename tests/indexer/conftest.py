@@ -6,8 +6,11 @@ import pytest
 
 from indexer.importers.source import Source
 from indexer.importing import ImportReport, import_source
+from retrieval.collections import create_collection
 from retrieval.items import StoredItem, get_items, list_items
 from retrieval.workspace import Workspace
+from tests.indexer.encoders import add_model
+from tests.indexer.filling import WORDS, add_items
 
 ImportInto: TypeAlias = Callable[..., ImportReport]
 
@@ -40,3 +43,12 @@ def item(ws: Workspace) -> Callable[[str], StoredItem]:
 def ids(ws: Workspace) -> Callable[[], list[str]]:
     """List the ids of the collection `c`."""
     return lambda: sorted(item.id for item in list_items(ws, "c", limit=1_000_000))
+
+
+@pytest.fixture
+def filled(ws: Workspace) -> Workspace:
+    """A workspace with 300 items in the collection `c`, and the encoder `test`."""
+    create_collection(ws, "c")
+    add_items(ws, 0, 300)
+    add_model(ws, WORDS)
+    return ws

@@ -1,6 +1,7 @@
+"""Indexing a collection: what is encoded, what is refused, what a crash leaves."""
+
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from encoders.card import CARD_FILE
-from indexer.indexing import IndexReport, index_collection
+from indexer.indexing import index_collection
 from indexer.progress import Progress
 from retrieval.collections import count, create_collection
 from retrieval.content import Modality
@@ -21,42 +22,12 @@ from retrieval.errors import (
     InvalidInput,
     ModalityNotServed,
     ModelNotFound,
-    VersionMoved,
 )
 from retrieval.items import Item, delete_items, sequence, upsert_items
-from retrieval.judgements import JudgedQuery, put_judged_queries
-from retrieval.publishing import (
-    list_versions,
-    live_version,
-    open_index,
-    promote,
-    roll_back,
-)
+from retrieval.publishing import list_versions, live_version, open_index
 from retrieval.workspace import Workspace
 from tests.indexer.encoders import add_model
-
-WORDS = [f"word{n}" for n in range(200)]
-
-
-@pytest.fixture
-def filled(ws: Workspace) -> Workspace:
-    """A workspace with 300 items in the collection `c`, and the encoder `test`."""
-    create_collection(ws, "c")
-    add_items(ws, 0, 300)
-    add_model(ws, WORDS)
-    return ws
-
-
-def add_items(ws: Workspace, start: int, stop: int) -> None:
-    random = np.random.default_rng(start)
-    texts = {n: " ".join(random.choice(WORDS, 12)) for n in range(start, stop)}
-    upsert_items(ws, "c", [Item(id=f"i{n}", text=text) for n, text in texts.items()])
-
-
-def add_queries(ws: Workspace, n: int, split: str = "validation") -> None:
-    put_judged_queries(
-        ws, "c", [JudgedQuery(f"q{i}", f"{WORDS[i]} {WORDS[i + 1]}", split, {f"i{i}": 1}) for i in range(n)]
-    )
+from tests.indexer.filling import WORDS, add_items
 
 
 def test_every_item_is_in_the_live_version(filled: Workspace) -> None:
@@ -115,74 +86,6 @@ def test_any_kind_of_index_is_found_again(filled: Workspace, kind: str) -> None:
     index_collection(filled, "c", "test", overrides={"kind": kind})
 
     assert index_collection(filled, "c", "test", overrides={"kind": kind}).nothing_new
-
-
-def test_another_encoder_makes_another_version(filled: Workspace) -> None:
-    index_collection(filled, "c", "test")
-    add_model(filled, WORDS, seed=1)
-
-    report = index_collection(filled, "c", "test")
-
-    assert (report.model, report.encoded) == ("test@2", 300)
-
-
-def test_without_promotion_the_live_version_stays(filled: Workspace) -> None:
-    first = index_collection(filled, "c", "test")
-    add_items(filled, 300, 310)
-
-    second = index_collection(filled, "c", "test", promote=False)
-
-    assert not second.promoted
-    assert live_version(filled, "c") == first.version
-
-
-def test_a_version_that_was_only_published_is_promoted_without_another_build(filled: Workspace) -> None:
-    built = index_collection(filled, "c", "test", promote=False)
-
-    report = index_collection(filled, "c", "test")
-
-    assert (report.version, report.nothing_new, report.promoted) == (built.version, True, True)
-    assert live_version(filled, "c") == built.version
-
-
-def test_a_version_whose_file_rotted_is_built_again(filled: Workspace) -> None:
-    first = index_collection(filled, "c", "test")
-    file = next((filled.indexes / "c" / first.version).glob("*.faiss"))
-    raw = bytearray(file.read_bytes())
-    raw[len(raw) // 2] ^= 1
-    file.write_bytes(raw)
-
-    report = index_collection(filled, "c", "test")
-
-    assert not report.nothing_new
-    assert live_version(filled, "c") == report.version
-
-
-def test_the_newest_versions_are_kept(filled: Workspace) -> None:
-    reports: list[IndexReport] = []
-    for n in range(5):
-        add_items(filled, 300 + n, 301 + n)
-        reports.append(index_collection(filled, "c", "test", keep=2))
-
-    assert [version.version for version in list_versions(filled, "c")] == [
-        reports[4].version,
-        reports[3].version,
-    ]
-    assert reports[4].pruned == (reports[2].version,)
-    assert sorted(folder.name for folder in (filled.indexes / "c").iterdir()) == [
-        reports[3].version,
-        reports[4].version,
-    ]
-
-
-def test_the_live_version_and_the_one_before_it_are_never_pruned(filled: Workspace) -> None:
-    versions = [index_collection(filled, "c", "test").version]
-    for n in range(4):
-        add_items(filled, 300 + n, 301 + n)
-        versions.append(index_collection(filled, "c", "test", promote=n == 0, keep=1).version)
-
-    assert live_version(filled, "c") == versions[1]
-    assert roll_back(filled, "c") == versions[0]
 
 
 def test_long_items_are_split_at_the_limit_of_the_encoder(ws: Workspace) -> None:
@@ -283,29 +186,6 @@ def test_items_of_another_modality_are_counted(filled: Workspace) -> None:
     assert index_collection(filled, "c", "test").nothing_new
 
 
-def test_recall_is_measured_without_judged_queries(filled: Workspace) -> None:
-    report = index_collection(filled, "c", "test", overrides={"kind": "hnsw"})
-
-    assert report.parameters.recall >= 0.9
-    assert report.parameters.recall_queries > 0
-
-
-def test_recall_is_measured_on_judged_queries_if_there_are_enough(filled: Workspace) -> None:
-    add_queries(filled, 60)
-
-    report = index_collection(filled, "c", "test", overrides={"kind": "hnsw"})
-
-    assert report.parameters.recall_queries == 30  # the other half chose the effort
-
-
-def test_other_validation_queries_make_another_version(filled: Workspace) -> None:
-    index_collection(filled, "c", "test")
-    add_queries(filled, 20)
-
-    assert not index_collection(filled, "c", "test").nothing_new
-    assert index_collection(filled, "c", "test").nothing_new
-
-
 def test_progress_tells_every_stage_in_order(filled: Workspace) -> None:
     told: list[Progress] = []
 
@@ -321,25 +201,6 @@ def test_progress_tells_every_stage_in_order(filled: Workspace) -> None:
     ]
     assert Progress("encode", 300, 300) in told
     assert Progress("build", 300, 300) in told
-
-
-def test_of_two_publishers_the_loser_is_told_and_its_version_stays_published(filled: Workspace) -> None:
-    first = index_collection(filled, "c", "test")
-    add_items(filled, 300, 310)
-    other = index_collection(filled, "c", "test", promote=False)
-    add_items(filled, 310, 320)
-
-    def promote_another(progress: Progress) -> None:
-        if progress.stage == "publish":
-            promote(filled, "c", other.version)
-
-    with pytest.raises(VersionMoved):
-        index_collection(filled, "c", "test", on_progress=promote_another)
-
-    assert live_version(filled, "c") == other.version
-    assert len(list_versions(filled, "c")) == 3
-    assert index_collection(filled, "c", "test").nothing_new
-    assert first.version != other.version
 
 
 INDEX_SLOWLY = """
@@ -403,41 +264,3 @@ def test_what_comes_while_indexing_is_left_to_the_search_beside_it(filled: Works
     assert report.count == 300
     assert open_index(filled, "c", report.version).manifest.built_key == before
     assert not Path(filled.indexes / "c" / ".staged").exists()
-
-
-def test_the_fusion_is_learned_on_validation_queries(filled: Workspace) -> None:
-    add_queries(filled, 60)
-
-    report = index_collection(filled, "c", "test")
-
-    assert report.fusion["queries"] == 60
-    assert open_index(filled, "c", report.version).manifest.fusion == report.fusion
-
-
-def test_no_fusion_is_learned_on_test_queries(filled: Workspace) -> None:
-    add_queries(filled, 60, "test")
-
-    assert index_collection(filled, "c", "test").fusion == {}
-
-
-def test_texts_are_not_read_where_no_query_asks_for_them(filled: Workspace) -> None:
-    _lose_the_words(filled)
-
-    assert index_collection(filled, "c", "test").count == 300
-
-
-def test_words_that_cannot_be_read_are_told_of_even_without_a_fusion(ws: Workspace) -> None:
-    create_collection(ws, "c")
-    add_model(ws, WORDS)
-    add_queries(ws, 30)
-    _lose_the_words(ws)
-
-    with pytest.raises(sqlite3.OperationalError, match="docsize"):
-        index_collection(ws, "c", "test")
-
-
-def _lose_the_words(ws: Workspace) -> None:
-    with ws.atomic() as db:
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("DELETE FROM sqlite_master WHERE name = 'items_fts_1_docsize'")
-    ws.db.execute("PRAGMA writable_schema = RESET")
