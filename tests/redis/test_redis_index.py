@@ -1,7 +1,6 @@
 """What the contract of every index does not say: writes, quantisation, filters' recall, crashes."""
 
 import threading
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 
 from retrieval.backend_errors import IndexLost
 from retrieval.errors import InvalidInput, NonFiniteVector, ZeroVector
-from retrieval.filters import Filter
 from retrieval.index import Keys, Vectors
 from retrieval.index_build import build_index, open_index_files
 from retrieval.index_types import choose_parameters
@@ -18,22 +16,9 @@ from retrieval.local_redis import LocalRedis
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_layout import SLOTS, partition_tags, slot_of
 from retrieval.redis_server import RedisServer, use_redis
+from tests.vectors import Chosen, unit_rows
 
 COUNT, DIMS = 3000, 32
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A selection of given keys."""
-
-    keys: Keys
-    filter: Filter = field(default_factory=Filter)
-
-
-def unit_rows(count: int, seed: int = 0) -> Vectors:
-    rows: Vectors = np.random.default_rng(seed).standard_normal((count, DIMS)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
 
 
 def build(folder: Path, vectors: Vectors, **overrides: Any) -> RedisIndex:
@@ -52,7 +37,7 @@ def large(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> RedisInde
     """An index that is only searched."""
     use_redis(redis_url)
     try:
-        return build(tmp_path_factory.mktemp("large") / "index", unit_rows(COUNT), effort=100)
+        return build(tmp_path_factory.mktemp("large") / "index", unit_rows(COUNT, DIMS), effort=100)
     finally:
         use_redis("")
 
@@ -60,7 +45,7 @@ def large(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> RedisInde
 @pytest.fixture
 def index(redis_backend: str, tmp_path: Path) -> RedisIndex:
     """An index of a hundred vectors, to be written to."""
-    return build(tmp_path / "index", unit_rows(100))
+    return build(tmp_path / "index", unit_rows(100, DIMS))
 
 
 def recall(index: RedisIndex, queries: Vectors, vectors: Vectors, keys: Keys) -> float:
@@ -73,7 +58,7 @@ def recall(index: RedisIndex, queries: Vectors, vectors: Vectors, keys: Keys) ->
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
 @pytest.mark.parametrize("spread", ["random", "one region"])
 def test_filters_keep_their_recall(large: RedisIndex, share: float, spread: str) -> None:
-    vectors, queries = unit_rows(COUNT), unit_rows(40, seed=1)
+    vectors, queries = unit_rows(COUNT, DIMS), unit_rows(40, DIMS, seed=1)
     order = np.random.default_rng(2).permutation(COUNT)
     if spread == "one region":
         order = np.argsort(-(vectors @ vectors[0]))
@@ -84,7 +69,7 @@ def test_filters_keep_their_recall(large: RedisIndex, share: float, spread: str)
 
 
 def test_an_added_vector_is_found(index: RedisIndex) -> None:
-    new = unit_rows(1, seed=5)
+    new = unit_rows(1, DIMS, seed=5)
 
     index.add(np.array([1000]), new, ["{}"])
 
@@ -93,7 +78,7 @@ def test_an_added_vector_is_found(index: RedisIndex) -> None:
 
 
 def test_a_replaced_vector_is_found_as_it_is_now(index: RedisIndex) -> None:
-    new = unit_rows(1, seed=5)
+    new = unit_rows(1, DIMS, seed=5)
 
     index.add(np.array([7]), new, ["{}"])
 
@@ -114,7 +99,7 @@ def test_removing_what_is_not_there_changes_nothing(index: RedisIndex) -> None:
     index.remove(np.array([7, 5000]))
     index.remove(np.array([7]))
 
-    assert (index.search(unit_rows(1), 200).keys > 0).sum() == 99
+    assert (index.search(unit_rows(1, DIMS), 200).keys > 0).sum() == 99
 
 
 @pytest.mark.parametrize(
@@ -129,14 +114,14 @@ def test_vectors_that_would_spoil_every_answer_are_refused(
 
 
 def test_a_limit_of_millions_is_capped_before_redis(index: RedisIndex) -> None:
-    found = index.search(unit_rows(1), 5_000_000)
+    found = index.search(unit_rows(1, DIMS), 5_000_000)
 
     assert (found.keys > 0).sum() == 100
 
 
 @pytest.mark.parametrize("storage", ["sq8", "bin"])
 def test_quantised_scores_are_exact(redis_backend: str, tmp_path: Path, storage: str) -> None:
-    vectors, queries = unit_rows(500), unit_rows(20, seed=1)
+    vectors, queries = unit_rows(500, DIMS), unit_rows(20, DIMS, seed=1)
     index = build(tmp_path / storage, vectors, storage=storage)
 
     found = index.search(queries, 10)
@@ -146,8 +131,8 @@ def test_quantised_scores_are_exact(redis_backend: str, tmp_path: Path, storage:
 
 
 def test_quantised_vectors_can_be_replaced_and_removed(redis_backend: str, tmp_path: Path) -> None:
-    index = build(tmp_path / "sq8", unit_rows(100), storage="sq8")
-    new = unit_rows(2, seed=5)
+    index = build(tmp_path / "sq8", unit_rows(100, DIMS), storage="sq8")
+    new = unit_rows(2, DIMS, seed=5)
 
     index.add(np.array([7, 1000]), new, ["{}", "{}"])
     index.remove(np.array([1000]))
@@ -157,7 +142,7 @@ def test_quantised_vectors_can_be_replaced_and_removed(redis_backend: str, tmp_p
 
 
 def test_writers_of_the_same_keys_leave_one_of_their_vectors(index: RedisIndex) -> None:
-    choices = [unit_rows(10, seed=seed) for seed in (5, 6)]
+    choices = [unit_rows(10, DIMS, seed=seed) for seed in (5, 6)]
     keys = np.arange(11, 21)
 
     def write(rows: Vectors) -> None:
@@ -175,7 +160,7 @@ def test_writers_of_the_same_keys_leave_one_of_their_vectors(index: RedisIndex) 
     stored = index.vectors(keys)
     for row, one, other in zip(stored, *choices, strict=True):
         assert min(np.abs(row - one).max(), np.abs(row - other).max()) < 1e-5
-    assert (index.search(unit_rows(1), 200).keys > 0).sum() == 100
+    assert (index.search(unit_rows(1, DIMS), 200).keys > 0).sum() == 100
 
 
 def test_a_lost_vector_set_is_no_empty_answer(index: RedisIndex, redis_backend: str) -> None:
@@ -184,7 +169,7 @@ def test_a_lost_vector_set_is_no_empty_answer(index: RedisIndex, redis_backend: 
         server.call("DEL", each)
 
     with pytest.raises(IndexLost):
-        index.search(unit_rows(1), 5)
+        index.search(unit_rows(1, DIMS), 5)
     server.close()
 
 
@@ -192,8 +177,8 @@ def test_replaced_vectors_survive_a_crash(tmp_path: Path) -> None:
     with LocalRedis("--appendonly", "yes", "--appendfsync", "always") as redis:
         use_redis(redis.url)
         try:
-            index = build(tmp_path / "index", unit_rows(50))
-            new = unit_rows(1, seed=5)
+            index = build(tmp_path / "index", unit_rows(50, DIMS))
+            new = unit_rows(1, DIMS, seed=5)
             index.add(np.array([7]), new, ["{}"])
             index.remove(np.array([8]))
             redis.kill()

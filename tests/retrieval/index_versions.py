@@ -11,12 +11,7 @@ from retrieval.index_types import choose_parameters
 from retrieval.manifest import Manifest
 from retrieval.publishing import new_version_folder, promote, publish
 from retrieval.workspace import Workspace
-
-
-def unit_rows(count: int, dims: int = 8, seed: int = 0) -> Vectors:
-    rows: Vectors = np.random.default_rng(seed).standard_normal((count, dims)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
+from tests.vectors import unit_rows
 
 
 def publish_vectors(

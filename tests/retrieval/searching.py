@@ -14,7 +14,8 @@ from retrieval.search import SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.segments import pending_segments
 from retrieval.workspace import Workspace
-from tests.retrieval.index_versions import publish_vectors, unit_rows
+from tests.retrieval.index_versions import publish_vectors
+from tests.vectors import unit_rows
 
 FINGERPRINT = "f" * 64
 DIMS = 8

@@ -8,8 +8,8 @@ from retrieval.items import Item, delete_items
 from retrieval.search import SearchParams, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
-from tests.retrieval.index_versions import unit_rows
 from tests.retrieval.searching import DIMS, build, direction, put, put_items
+from tests.vectors import unit_rows
 
 QUERIES = unit_rows(40, DIMS, seed=5)
 

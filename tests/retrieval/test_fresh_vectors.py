@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from retrieval.fresh_vectors import FreshVectors
-from tests.retrieval.index_versions import unit_rows
+from tests.vectors import unit_rows
 
 
 def test_what_is_added_is_held_by_ascending_key() -> None:

@@ -8,7 +8,7 @@ import pytest
 from retrieval.errors import DimensionMismatch, InternalError, InvalidInput, NonFiniteVector
 from retrieval.index_build import BuiltIndex, build_index, exact_scores, open_index_files, recalls
 from retrieval.index_types import IndexParameters, choose_parameters
-from tests.retrieval.index_versions import unit_rows
+from tests.vectors import unit_rows
 
 
 def build(folder: Path, count: int = 3000, dims: int = 16, **overrides: object) -> BuiltIndex:

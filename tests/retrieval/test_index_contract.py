@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,10 +10,12 @@ import pytest
 
 from retrieval.device import VARIABLE
 from retrieval.errors import DimensionMismatch, NonFiniteVector
-from retrieval.filters import Filter
 from retrieval.index import NO_KEY, Index, Keys, Vectors
 from retrieval.index_build import build_index, open_index_files
 from retrieval.index_types import choose_parameters
+from tests.vectors import Chosen, unit_rows
+
+DIMS = 16
 
 MakeIndex: TypeAlias = Callable[[Keys, Vectors], Index]
 
@@ -33,14 +34,6 @@ BACKENDS: dict[str, dict[str, Any]] = {
     "redis in 3 partitions": {"backend": "redis", "partitions": 3},
 }
 ON_A_GPU = ["flat", "flat f16", "hnsw f16", "hnsw sq8", "ivf f16"]
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A selection of given keys."""
-
-    keys: Keys
-    filter: Filter = field(default_factory=Filter)
 
 
 @pytest.fixture(
@@ -67,12 +60,6 @@ def make_index(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pyte
     return make
 
 
-def unit_rows(count: int, dims: int = 16, seed: int = 0) -> Vectors:
-    rows: Vectors = np.random.default_rng(seed).standard_normal((count, dims)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return rows
-
-
 def keys_of(count: int) -> Keys:
     return np.arange(1, count + 1) * 3
 
@@ -86,8 +73,8 @@ def test_nearest_comes_first(make_index: MakeIndex) -> None:
 
 
 def test_scores_are_the_cosines_of_the_stored_vectors(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(300), unit_rows(300))
-    queries = unit_rows(20, seed=1)
+    index = make_index(keys_of(300), unit_rows(300, DIMS))
+    queries = unit_rows(20, DIMS, seed=1)
 
     found = index.search(queries, limit=5)
 
@@ -96,7 +83,7 @@ def test_scores_are_the_cosines_of_the_stored_vectors(make_index: MakeIndex) -> 
 
 
 def test_scores_are_the_cosines_of_the_given_vectors(make_index: MakeIndex) -> None:
-    vectors, queries = unit_rows(300), unit_rows(20, seed=1)
+    vectors, queries = unit_rows(300, DIMS), unit_rows(20, DIMS, seed=1)
     index = make_index(keys_of(300), vectors)
 
     found = index.search(queries, limit=5)
@@ -106,7 +93,7 @@ def test_scores_are_the_cosines_of_the_given_vectors(make_index: MakeIndex) -> N
 
 
 def test_exact_search_finds_the_true_neighbours(make_index: MakeIndex) -> None:
-    vectors, queries = unit_rows(500), unit_rows(20, seed=1)
+    vectors, queries = unit_rows(500, DIMS), unit_rows(20, DIMS, seed=1)
     index = make_index(keys_of(500), vectors)
 
     found = index.search(queries, limit=10, exact=True)
@@ -117,8 +104,8 @@ def test_exact_search_finds_the_true_neighbours(make_index: MakeIndex) -> None:
 
 
 def test_search_finds_nearly_all_true_neighbours(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(500), unit_rows(500))
-    queries = unit_rows(50, seed=1)
+    index = make_index(keys_of(500), unit_rows(500, DIMS))
+    queries = unit_rows(50, DIMS, seed=1)
 
     found, true = index.search(queries, limit=10), index.search(queries, limit=10, exact=True)
 
@@ -127,17 +114,17 @@ def test_search_finds_nearly_all_true_neighbours(make_index: MakeIndex) -> None:
 
 
 def test_scores_descend(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(300), unit_rows(300))
+    index = make_index(keys_of(300), unit_rows(300, DIMS))
 
-    found = index.search(unit_rows(20, seed=1), limit=10)
+    found = index.search(unit_rows(20, DIMS, seed=1), limit=10)
 
     assert (np.diff(found.scores, axis=1) <= 0).all()
 
 
 def test_a_limit_beyond_the_count_ends_in_no_key(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(3), unit_rows(3))
+    index = make_index(keys_of(3), unit_rows(3, DIMS))
 
-    found = index.search(unit_rows(2, seed=1), limit=5)
+    found = index.search(unit_rows(2, DIMS, seed=1), limit=5)
 
     assert (np.sort(found.keys[:, :3], axis=1) == [3, 6, 9]).all()
     assert (found.keys[:, 3:] == NO_KEY).all()
@@ -145,25 +132,25 @@ def test_a_limit_beyond_the_count_ends_in_no_key(make_index: MakeIndex) -> None:
 
 
 def test_an_empty_index_finds_nothing(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(0), unit_rows(0))
+    index = make_index(keys_of(0), unit_rows(0, DIMS))
 
-    found = index.search(unit_rows(2), limit=5)
+    found = index.search(unit_rows(2, DIMS), limit=5)
 
     assert (found.keys == NO_KEY).all()
     assert found.keys.shape == (2, 5)
 
 
 def test_no_queries_give_no_rows(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
 
-    found = index.search(unit_rows(0), limit=5)
+    found = index.search(unit_rows(0, DIMS), limit=5)
 
     assert found.keys.shape == (0, 5)
 
 
 @pytest.mark.parametrize("matching", [1, 5, 50, 250, 499])
 def test_a_selection_finds_the_nearest_that_match(make_index: MakeIndex, matching: int) -> None:
-    vectors, queries = unit_rows(500), unit_rows(20, seed=1)
+    vectors, queries = unit_rows(500, DIMS), unit_rows(20, DIMS, seed=1)
     index = make_index(keys_of(500), vectors)
     chosen = np.sort(np.random.default_rng(2).permutation(500)[:matching])
 
@@ -180,25 +167,25 @@ def test_a_selection_finds_the_nearest_that_match(make_index: MakeIndex, matchin
 
 
 def test_a_selection_of_unknown_keys_finds_nothing(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
 
-    found = index.search(unit_rows(2), limit=5, selection=Chosen(np.array([1, 2, 1000])))
+    found = index.search(unit_rows(2, DIMS), limit=5, selection=Chosen(np.array([1, 2, 1000])))
 
     assert (found.keys == NO_KEY).all()
 
 
 def test_an_empty_selection_finds_nothing(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
 
-    found = index.search(unit_rows(2), limit=5, selection=Chosen(keys_of(0)))
+    found = index.search(unit_rows(2, DIMS), limit=5, selection=Chosen(keys_of(0)))
 
     assert (found.keys == NO_KEY).all()
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_queries_that_are_not_finite_are_refused(make_index: MakeIndex, poison: float) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
-    queries = unit_rows(2)
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
+    queries = unit_rows(2, DIMS)
     queries[1, 3] = poison
 
     with pytest.raises(NonFiniteVector):
@@ -206,14 +193,14 @@ def test_queries_that_are_not_finite_are_refused(make_index: MakeIndex, poison: 
 
 
 def test_queries_of_another_width_are_refused(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
 
     with pytest.raises(DimensionMismatch, match="expected 16 dimensions, got 8"):
         index.search(unit_rows(2, dims=8), limit=5)
 
 
 def test_vectors_come_in_the_order_of_the_keys(make_index: MakeIndex) -> None:
-    vectors = unit_rows(30)
+    vectors = unit_rows(30, DIMS)
     index = make_index(keys_of(30), vectors)
 
     np.testing.assert_allclose(index.vectors(np.array([9, 3, 90])), vectors[[2, 0, 29]], atol=5e-4)
@@ -221,21 +208,21 @@ def test_vectors_come_in_the_order_of_the_keys(make_index: MakeIndex) -> None:
 
 @pytest.mark.parametrize("key", [1, 0, -1, 1000])
 def test_the_vector_of_an_unknown_key_is_an_error(make_index: MakeIndex, key: int) -> None:
-    index = make_index(keys_of(30), unit_rows(30))
+    index = make_index(keys_of(30), unit_rows(30, DIMS))
 
     with pytest.raises(KeyError):
         index.vectors(np.array([3, key]))
 
 
 def test_keys_ascend(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(250), unit_rows(250))
+    index = make_index(keys_of(250), unit_rows(250, DIMS))
 
     assert index.keys.tolist() == keys_of(250).tolist()
 
 
 def test_threads_may_search_together(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(500), unit_rows(500))
-    queries = unit_rows(64, seed=1)
+    index = make_index(keys_of(500), unit_rows(500, DIMS))
+    queries = unit_rows(64, DIMS, seed=1)
     alone = index.search(queries, limit=10).keys
 
     with ThreadPoolExecutor(4) as pool:
@@ -245,15 +232,15 @@ def test_threads_may_search_together(make_index: MakeIndex) -> None:
 
 
 def test_equal_vectors_are_all_found(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(5), np.repeat(unit_rows(1), 5, axis=0))
+    index = make_index(keys_of(5), np.repeat(unit_rows(1, DIMS), 5, axis=0))
 
-    found = index.search(unit_rows(1), limit=5)
+    found = index.search(unit_rows(1, DIMS), limit=5)
 
     assert found.keys.tolist() == [[3, 6, 9, 12, 15]]
 
 
 def test_capabilities_name_the_backend(make_index: MakeIndex) -> None:
-    index = make_index(keys_of(5), unit_rows(5))
+    index = make_index(keys_of(5), unit_rows(5, DIMS))
 
     assert index.capabilities.backend in ("exact", "faiss", "redis")
     assert index.capabilities.filtered_search

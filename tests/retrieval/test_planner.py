@@ -1,27 +1,17 @@
 """Filtered search: the plan, and the recall that it keeps at every selectivity."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
 
-from retrieval.filters import Filter
-from retrieval.index import Index, Keys
+from retrieval.index import Index
 from retrieval.index_build import build_index, open_index_files
 from retrieval.index_types import choose_parameters
 from retrieval.planner import plan_filtered
-from tests.retrieval.index_versions import unit_rows
+from tests.vectors import Chosen, unit_rows
 
 COUNT, DIMS = 8000, 24
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A selection of given keys."""
-
-    keys: Keys
-    filter: Filter = field(default_factory=Filter)
 
 
 @pytest.fixture(scope="module")

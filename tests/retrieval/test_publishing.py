@@ -34,7 +34,8 @@ from retrieval.publishing import (
     roll_back,
 )
 from retrieval.workspace import Workspace
-from tests.retrieval.index_versions import publish_some, unit_rows
+from tests.retrieval.index_versions import publish_some
+from tests.vectors import unit_rows
 
 
 def flip_a_bit(file: Path) -> None:

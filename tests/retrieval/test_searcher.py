@@ -26,7 +26,6 @@ from retrieval.search import (
 )
 from retrieval.segments import parse_chunking
 from retrieval.workspace import Workspace
-from tests.retrieval.index_versions import unit_rows
 from tests.retrieval.searching import (
     DIMS,
     East,
@@ -40,6 +39,7 @@ from tests.retrieval.searching import (
     put,
     spread,
 )
+from tests.vectors import unit_rows
 
 
 def test_a_hit_shows_its_item(workspace: Workspace, kind: str) -> None:

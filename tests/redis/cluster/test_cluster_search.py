@@ -9,11 +9,12 @@ import pytest
 from retrieval.local_redis import LocalRedis
 from retrieval.redis_layout import partition_tags, slot_of
 from retrieval.redis_server import RedisServer, redis_server, use_redis
-from tests.redis.cluster.indexes import COUNT, Chosen, make_index, unit_rows
+from tests.redis.cluster.indexes import COUNT, DIMS, make_index
 from tests.redis.local_cluster import LocalCluster
+from tests.vectors import Chosen, unit_rows
 
 pytestmark = pytest.mark.slow
-QUERIES = unit_rows(40, seed=1)
+QUERIES = unit_rows(40, DIMS, seed=1)
 SELECTIONS = [None, Chosen(np.arange(5, COUNT, 2)), Chosen(np.arange(7, COUNT, 300)), Chosen(np.arange(0))]
 
 
