@@ -56,6 +56,15 @@ def make_folder(tmp_path: Path) -> MakeFolder:
     return make
 
 
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for a model as a hub has it; its weights are the same every time."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    torch.manual_seed(0)
+    return folder
+
+
 @pytest.fixture(params=KINDS)
 def encoder(request: pytest.FixtureRequest, make_folder: MakeFolder) -> Encoder:
     """Every kind of encoder, loaded from its folder."""

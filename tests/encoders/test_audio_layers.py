@@ -32,14 +32,6 @@ def ws(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace", create=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    torch.manual_seed(0)
-    return folder
-
-
 def opened(ws: Workspace, folder: Path, **options: Any) -> AudioLayers:
     card = add_encoder(ws, "sounds", folder, **{"precision": "float32"} | options)
     return cast(AudioLayers, load_encoder(model_folder(ws, card.name, card.version)))

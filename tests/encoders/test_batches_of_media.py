@@ -68,14 +68,6 @@ def test_one_that_does_not_fit_alone_is_told() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    torch.manual_seed(0)
-    return folder
-
-
-@pytest.fixture
 def ws(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace", create=True)
 

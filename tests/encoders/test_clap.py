@@ -21,14 +21,6 @@ from tests.encoders.hub_folders import clap, reference
 RATE = 4000  # of the tiny model, whose windows are of one second
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    torch.manual_seed(0)
-    return folder
-
-
 def opened(folder: Path) -> MediaEncoder:
     ws = Workspace(folder.parent / "workspace", create=True)
     add_encoder(ws, "sounds", folder, precision="float32")

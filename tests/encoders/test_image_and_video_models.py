@@ -29,14 +29,6 @@ def ws(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace", create=True)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    torch.manual_seed(0)
-    return folder
-
-
 def opened(ws: Workspace, folder: Path) -> MediaEncoder:
     card = add_encoder(ws, "pictures", folder, precision="float32")
     return cast(MediaEncoder, load_encoder(model_folder(ws, card.name, card.version)))

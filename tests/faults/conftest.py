@@ -1,20 +1,9 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from retrieval.collections import create_collection
-from retrieval.workspace import Workspace
 from tests.faults.disks import NOT_RUN
 from tests.server.workspaces import make_workspace
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """An open workspace with the empty collection "c"."""
-    with Workspace(tmp_path / "workspace", create=True) as ws:
-        create_collection(ws, "c")
-        yield ws
 
 
 @pytest.fixture

@@ -1,22 +1,11 @@
 """Fixtures over a real Redis: `redis_url` (of tests/conftest.py), `server`, `lone_redis`."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from retrieval.collections import create_collection
 from retrieval.local_redis import LocalRedis
 from retrieval.redis_server import RedisServer
-from retrieval.workspace import Workspace
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Iterator[Workspace]:
-    """An open workspace with the empty collection "c"."""
-    with Workspace(tmp_path / "workspace", create=True) as ws:
-        create_collection(ws, "c")
-        yield ws
 
 
 @pytest.fixture
