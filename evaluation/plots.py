@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 WIDTH, HEIGHT = 760, 320
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 34, 46
+BINS = 48  # of a histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,14 +178,14 @@ def _line(line: Line, index: int, x: Scale, y: Scale) -> str:
     return f'<path class="line t{index}" d="M{path}"/>{dots}'
 
 
-def histogram(samples: Sequence[tuple[str, NDArray[np.floating]]], *, x_label: str, bins: int = 48) -> str:
+def histogram(samples: Sequence[tuple[str, NDArray[np.floating]]], *, x_label: str) -> str:
     """Draw how several samples spread over the same axis, each as a share of its own size."""
     filled = [(name, values) for name, values in samples if len(values)]
     if not filled:
         return ""
     pooled = np.concatenate([values for _, values in filled])
     low, high = float(pooled.min()), float(pooled.max())
-    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
     shares = [np.histogram(values, edges)[0] / len(values) for _, values in filled]
     top = max(float(share.max()) for share in shares)
     x = Scale(float(edges[0]), float(edges[-1]), LEFT, WIDTH - RIGHT)

@@ -15,9 +15,9 @@ BM25, DENSE, EXACT, HYBRID = "bm25", "dense", "exact", "hybrid"
 _BATCH = 256
 
 
-def bm25_run(lexical: LexicalBatch, queries: Sequence[JudgedQuery], depth: int = DEPTH) -> RetrievalRun:
+def bm25_run(lexical: LexicalBatch, queries: Sequence[JudgedQuery]) -> RetrievalRun:
     """Rank the corpus for each query by BM25."""
-    answers = lexical.search([query.text for query in queries], depth)
+    answers = lexical.search([query.text for query in queries], DEPTH)
     return RetrievalRun(
         BM25,
         {
@@ -34,7 +34,6 @@ def search_run(
     *,
     hybrid: bool = False,
     exact: bool = False,
-    depth: int = DEPTH,
 ) -> RetrievalRun:
     """Search as the server does, by the index as it is served.
 
@@ -44,7 +43,6 @@ def search_run(
         vectors: their encodings, shape (queries, dims).
         hybrid: fuse with BM25, by the weight learned for the collection.
         exact: compare with every vector, to see what the index's approximation costs.
-        depth: hits for each query.
 
     Raises:
         TwinspireError: whatever the first query that fails fails with.
@@ -52,7 +50,7 @@ def search_run(
     asked = [
         VectorQuery(
             vector=vector,
-            limit=depth,
+            limit=DEPTH,
             lexical_text=query.text if hybrid else "",
             attribute_mask=(),
             params=SearchParams(exact=exact),

@@ -143,8 +143,8 @@ class InvalidFilter(InvalidInput):
 
     reason = "INVALID_FILTER"
 
-    def __init__(self, message: str, *, field: str = "filter") -> None:
-        super().__init__(message, field=field)
+    def __init__(self, message: str) -> None:
+        super().__init__(message, field="filter")
 
 
 class FilterNotSupported(InvalidInput):
@@ -158,8 +158,8 @@ class InvalidLimit(InvalidInput):
 
     reason = "INVALID_LIMIT"
 
-    def __init__(self, got: int, maximum: int, *, field: str = "limit") -> None:
-        super().__init__(f"{field}: expected 1 to {maximum}, got {got}", field=field)
+    def __init__(self, got: int, maximum: int) -> None:
+        super().__init__(f"limit: expected 1 to {maximum}, got {got}", field="limit")
 
 
 class EmptyQuery(InvalidInput):

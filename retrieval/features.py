@@ -14,6 +14,8 @@ from retrieval.workspace import Workspace
 
 Features = NDArray[np.float32]
 
+READ_BATCH = 512
+
 
 def feature_set(ws: Workspace, fingerprint: str, layers: int, width: int) -> int:
     """Register the features of a frozen model, once, and return their short key.
@@ -80,13 +82,7 @@ def count_features(ws: Workspace, collection: str, fingerprint: str) -> int:
 
 
 def read_features(
-    ws: Workspace,
-    collection: str,
-    fingerprint: str,
-    *,
-    after_key: int = 0,
-    batch: int = 512,
-    without_embedding: str = "",
+    ws: Workspace, collection: str, fingerprint: str, *, without_embedding: str = ""
 ) -> Iterator[tuple[Keys, Features]]:
     """Yield the features of a collection's living segments, by ascending key.
 
@@ -94,12 +90,10 @@ def read_features(
         ws: the workspace.
         collection: whose segments.
         fingerprint: of the frozen model.
-        after_key: only keys above this one.
-        batch: yield at most so many together.
         without_embedding: only of segments that have no embedding under this encoder's fingerprint.
 
     Yields:
-        Keys of shape (n,) and features of shape (n, layers, width), n at most `batch`.
+        Keys of shape (n,) and features of shape (n, layers, width), n at most READ_BATCH.
 
     Raises:
         CollectionNotFound: if there is no such collection.
@@ -107,6 +101,7 @@ def read_features(
     """
     owner = collection_rowid(ws, collection)
     rowid, layers, width = _require(ws, fingerprint)
+    after_key = 0
     while True:
         rows = ws.fetch(
             'SELECT segments.rowid, features."values" FROM segments'
@@ -115,7 +110,7 @@ def read_features(
             " AND NOT EXISTS (SELECT 1 FROM embeddings WHERE embeddings.segment = segments.rowid"
             "  AND embeddings.encoder = (SELECT rowid FROM encoders WHERE fingerprint = ?))"
             " ORDER BY segments.rowid LIMIT ?",
-            (rowid, owner, after_key, without_embedding, batch),
+            (rowid, owner, after_key, without_embedding, READ_BATCH),
         )
         if not rows:
             return

@@ -24,27 +24,26 @@ def number_groups(names: Sequence[str]) -> Rows:
     return np.unique(np.array(names, dtype=np.str_), return_inverse=True)[1].astype(np.int64)
 
 
-def folds_of(groups: Rows, *, folds: int = FOLDS, seed: int = SEED) -> list[Fold]:
-    """Split by group, in folds of as many groups each.
+def folds_of(groups: Rows, *, seed: int = SEED) -> list[Fold]:
+    """Split by group, in FOLDS folds of as many groups each.
 
-    The groups are shuffled as scikit-learn's `KFold(folds, shuffle=True, random_state=seed)` shuffles.
+    The groups are shuffled as scikit-learn's `KFold(FOLDS, shuffle=True, random_state=seed)` shuffles.
 
     Args:
         groups: the group's number of each row, shape (n,).
-        folds: how many.
         seed: of the shuffle.
 
     Raises:
         InvalidInput: if there are fewer groups than folds.
     """
     names = np.unique(groups)
-    if len(names) < folds:
+    if len(names) < FOLDS:
         raise InvalidInput(
-            f"probing splits by group into {folds} folds: expected {folds} groups at least, got {len(names)}"
+            f"probing splits by group into {FOLDS} folds: expected {FOLDS} groups at least, got {len(names)}"
         )
     order = np.arange(len(names))
     np.random.RandomState(seed).shuffle(order)
-    asked = [np.isin(groups, names[np.sort(part)]) for part in np.array_split(order, folds)]
+    asked = [np.isin(groups, names[np.sort(part)]) for part in np.array_split(order, FOLDS)]
     return [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in asked]
 
 

@@ -56,9 +56,7 @@ class _Seed:
     claimed: dict[str, float]
 
 
-def import_checkpoint(
-    ws: Workspace, file: Path, name: str, *, max_words: int = SEED_MAX_WORDS
-) -> EncoderCard:
+def import_checkpoint(ws: Workspace, file: Path, name: str) -> EncoderCard:
     """Import a checkpoint as a new version of a model.
 
     Unknown words and padding get rows of their own: there, unknown words were read as some real word and
@@ -82,7 +80,7 @@ def import_checkpoint(
         seed.vocabulary,
         name=name,
         version=version,
-        max_words=max_words,
+        max_words=SEED_MAX_WORDS,
         training={"imported_from": file.name, "claimed": seed.claimed},
     )
     register_model(ws, name, version, KIND, card.fingerprint, {})

@@ -9,17 +9,17 @@ from indexer.importers.source import Source
 from retrieval.errors import InvalidInput, InvalidItem
 from retrieval.items import Item, validate_item
 
+IDS = ("id", "_id")
+TEXTS = ("text",)
 SPREAD = ("attributes", "metadata")  # objects under these names hold attributes themselves
 
 
 class Columns:
-    """Turns rows into valid items. The first of the candidate id columns that a row has is its id."""
+    """Turns rows into valid items. Where no column is told, the first of IDS that a row has is its id."""
 
-    def __init__(
-        self, source: Source, *, ids: Sequence[str] = ("id", "_id"), texts: Sequence[str] = ("text",)
-    ) -> None:
-        self.ids = (source.id,) if source.id else tuple(ids)
-        self.texts = source.text or tuple(texts)
+    def __init__(self, source: Source) -> None:
+        self.ids = (source.id,) if source.id else IDS
+        self.texts = source.text or TEXTS
         self.attributes = source.attributes
         self._not_attributes = frozenset(self.ids) | frozenset(self.texts)
 

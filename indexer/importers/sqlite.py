@@ -1,7 +1,7 @@
 """Any table or view of any SQLite database, opened read-only."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ class SqliteReader:
 
     ids_are_content = False
 
-    def __init__(self, source: Source, *, texts: Sequence[str] = ("text",)) -> None:
+    def __init__(self, source: Source) -> None:
         self._path = source.path
         _check_header(source.path)
         with _open(source.path) as connection:
@@ -34,7 +34,7 @@ class SqliteReader:
         if not source.id:
             fallback = next((name for name in ("id", "_id") if name in self._header), ROWID)
             source = replace(source, id=key or fallback)
-        self._columns = Columns(source, texts=texts)
+        self._columns = Columns(source)
         extra = [ROWID] if self._has_rowid else []
         self._columns.check([*self._header, *extra])
         self._every_column = source.attributes is None
