@@ -24,7 +24,7 @@ from encoders.training.relations import by_label
 from retrieval.content import Modality
 from retrieval.errors import InvalidInput, InvalidTrainingData
 from retrieval.items import StoredItem
-from retrieval.judgements import judged_queries
+from retrieval.judgements import JudgedQuery, judged_queries
 from retrieval.workspace import Workspace
 
 Mask = NDArray[np.bool_]
@@ -227,25 +227,14 @@ def _by_queries(
     ]
     if not judged:
         raise InvalidTrainingData(f"collection {collection!r} has no judged queries with an item to find")
-    texts = [query.text for query in judged]
     modalities = tuple(parts)
-    asked = caption_vectors(ws, texts, parts[Modality.TEXT].encoder)
-    vectors = {name: np.zeros((len(texts), own.shape[1]), np.float32) for name, own in fused.vectors.items()}
-    vectors[Modality.TEXT.value] = asked
-    present = np.zeros((len(texts), len(modalities)), np.bool_)
-    present[:, modalities.index(Modality.TEXT)] = True
-    queries = FusionItems(vectors=vectors, present=present)
+    asked = caption_vectors(ws, [query.text for query in judged], parts[Modality.TEXT].encoder)
+    queries = _texts_alone(fused, modalities, asked)
     relevant = np.zeros((len(judged), len(items)), np.bool_)
     for row, query in enumerate(judged):
         relevant[row, [number[id] for id, grade in query.grades.items() if grade > 0 and id in number]] = True
     splits = [query.split or "train" for query in judged]
-    rows_of = {
-        part: np.array([row for row, split in enumerate(splits) if split == part], np.int64) for part in PARTS
-    }
-    if not len(rows_of["validation"]):
-        drawn = sorted(rows_of["train"], key=lambda row: hashlib.sha256(texts[row].encode()).digest())
-        kept = max(1, round(share["validation"] * len(drawn)))
-        rows_of |= {"train": np.sort(drawn[kept:]), "validation": np.sort(drawn[:kept])}
+    rows_of = _rows_by_part(judged, splits, share["validation"])
     tasks = {
         name: Task(
             queries=queries.take(rows_of[name]),
@@ -267,6 +256,27 @@ def _by_queries(
         counts={part: len(rows) for part, rows in rows_of.items()} | {"items": len(items)},
         digest=told.hexdigest(),
     )
+
+
+def _texts_alone(fused: FusionItems, modalities: Sequence[Modality], texts: Floats) -> FusionItems:
+    """Make queries that have a text, shape (n, width), and none of the other parts."""
+    vectors = {name: np.zeros((len(texts), own.shape[1]), np.float32) for name, own in fused.vectors.items()}
+    vectors[Modality.TEXT.value] = texts
+    present = np.zeros((len(texts), len(modalities)), np.bool_)
+    present[:, modalities.index(Modality.TEXT)] = True
+    return FusionItems(vectors=vectors, present=present)
+
+
+def _rows_by_part(judged: Sequence[JudgedQuery], splits: Sequence[str], validation: float) -> dict[str, Rows]:
+    """Part queries by their splits; where none is to validate, some of those to train on are."""
+    rows_of = {
+        part: np.array([row for row, split in enumerate(splits) if split == part], np.int64) for part in PARTS
+    }
+    if not len(rows_of["validation"]):
+        drawn = sorted(rows_of["train"], key=lambda row: hashlib.sha256(judged[row].text.encode()).digest())
+        kept = max(1, round(validation * len(drawn)))
+        rows_of |= {"train": np.sort(drawn[kept:]), "validation": np.sort(drawn[:kept])}
+    return rows_of
 
 
 def _check(train: Rows, tasks: Mapping[str, Task], by: str) -> None:

@@ -176,9 +176,9 @@ def _finish(
     }
     level = training.chance("test")
     metrics = card_metrics(systems, level)
-    folder = model_folder(ws, name, job.position["version"])
+    version, ids = job.position["version"], _ids_by_part(training.pairs, training.parts)
     card = save_projection(
-        folder,
+        model_folder(ws, name, version),
         fitted.shape,
         fitted.tensors,
         source.modality,
@@ -188,27 +188,18 @@ def _finish(
             **training_file(
                 record, training.pairs.digest, metrics, stages=training.curves, chosen=training.chosen
             ),
-            PARTS_FILE: as_json(_ids_by_part(training.pairs, training.parts)),
+            PARTS_FILE: as_json(ids),
         },
         name=name,
-        version=job.position["version"],
+        version=version,
         training_data_digest=training.pairs.digest,
         training={**record, "chosen": training.chosen},
         metrics=metrics,
     )
     counts = {part: len(training.parts[part]) for part in PARTS}
     counts |= {"groups": len(training.pairs.group_names), "without caption": training.pairs.without_caption}
-    finish_training(
-        ws,
-        job,
-        card,
-        artifacts={
-            "curves": training.curves,
-            "chosen": training.chosen,
-            "pairs": counts,
-            "test": _ids_by_part(training.pairs, training.parts)["test"],
-        },
-    )
+    artifacts = {"curves": training.curves, "chosen": training.chosen, "pairs": counts, "test": ids["test"]}
+    finish_training(ws, job, card, artifacts=artifacts)
     shutil.rmtree(training.work, ignore_errors=True)
     return ProjectionReport(card=card, systems=systems, chance=level, counts=counts)
 
