@@ -1,4 +1,4 @@
-"""What trainings are told on the command line: the fields of their configs, and what belongs together."""
+"""What trainings are told on the command line: a name, the fields of their configs, what belongs together."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from twinspire.console import with_options
 
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 ConfigT = TypeVar("ConfigT")
+
+name_option = click.option("--name", required=True, help="What to call the model; versions are counted.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from twinspire.commands.train_projection import projection_command
 from twinspire.commands.train_text import text_command
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
-from twinspire.training_option import TrainingOption, choice, training_options
+from twinspire.training_option import TrainingOption, choice, name_option, training_options
 
 OPTIONS: Sequence[TrainingOption] = (
     TrainingOption("tower", choice("mlp", "rnn", "gru"), "mlp", "What reads the words."),
@@ -88,7 +88,7 @@ def train_group() -> None:
     ),
 )
 @click.argument("collection")
-@click.option("--name", required=True, help="What to call the model; versions are counted.")
+@name_option
 @click.option("--mine", is_flag=True, help="Take hard negatives from the collection's live index.")
 @click.option(
     "--sweep", type=click.IntRange(1), metavar="TRIALS", help="Search for the best settings (Optuna)."

@@ -7,7 +7,7 @@ import click
 
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
-from twinspire.training_option import belonging_options
+from twinspire.training_option import belonging_options, name_option
 
 
 @click.command(
@@ -21,7 +21,7 @@ from twinspire.training_option import belonging_options
     ),
 )
 @click.argument("collection")
-@click.option("--name", required=True, help="What to call the model; versions are counted.")
+@name_option
 @click.option(
     "--backbone", required=True, metavar="NAME[@VERSION]", help="A model with layers: MERT, HuBERT, Whisper."
 )

@@ -6,6 +6,7 @@ import click
 
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
+from twinspire.training_option import name_option
 
 
 @click.command(
@@ -18,7 +19,7 @@ from twinspire.session import Session
     ),
 )
 @click.argument("collection")
-@click.option("--name", required=True, help="What to call the model; versions are counted.")
+@name_option
 @click.option(
     "--part",
     "parts",

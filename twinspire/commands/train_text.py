@@ -7,7 +7,7 @@ import click
 
 from twinspire.console import examples, json_option, pass_session
 from twinspire.session import Session
-from twinspire.training_option import TrainingOption, choice, training_options
+from twinspire.training_option import TrainingOption, choice, name_option, training_options
 
 OPTIONS: Sequence[TrainingOption] = (
     TrainingOption(
@@ -76,7 +76,7 @@ OPTIONS: Sequence[TrainingOption] = (
 )
 @click.argument("collection")
 @click.option("--encoder", required=True, help="The text encoder to begin with: NAME or NAME@version.")
-@click.option("--name", required=True, help="What to call the model; versions are counted.")
+@name_option
 @click.option("--mine", is_flag=True, help="Take hard negatives from the collection's live index.")
 @training_options(OPTIONS)
 @json_option
