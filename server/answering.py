@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
 from encoders.memory import encode_within_memory
-from retrieval.content import Content
+from retrieval.content import Content, Modality
 from retrieval.errors import (
+    DeadlineExceeded,
     EncoderIndexMismatch,
     FailedPrecondition,
     ItemNotFound,
@@ -48,7 +49,8 @@ class Task:
     truncated: bool = False
     scale: float = 1.0  # what turns the search's scores into the answer's
     error: TwinspireError | None = None
-    encode_ms: float = 0.0
+    decode_ms: float = 0.0
+    encode_ms: float = 0.0  # with decoding
     queue_ms: float = 0.0
     search_ms: float = 0.0
     fetch_ms: float = 0.0
@@ -57,6 +59,12 @@ class Task:
     def needs_encoder(self) -> bool:
         """Whether some part is still content."""
         return not self.vectors and any(part.content is not None for part in self.plan.parts)
+
+    @property
+    def needs_decoder(self) -> bool:
+        """Whether some part is a file that is not decoded yet."""
+        contents = (part.content for part in self.plan.parts if part.content is not None)
+        return any(content.modality != Modality.TEXT and content.decoded is None for content in contents)
 
 
 _Owner: TypeAlias = tuple[Task, int, Content]  # a content, and the place of its part in a task
@@ -105,6 +113,33 @@ class Answerer:
             elif part.content is not None:
                 check_content(self.encoder, part.content, part.field)
 
+    def decode(self, tasks: Sequence[Task]) -> int:
+        """Decode the files that are asked by; a task whose file cannot be decoded gets its error.
+
+        It may be left out: `encode` decodes what is not. But that lets others wait.
+
+        Returns:
+            How many bytes they were decoded to.
+        """
+        if not isinstance(self.encoder, PreparedEncoder):
+            return 0
+        started = time.perf_counter()
+        owners = [owner for owner in _owners(tasks) if owner[2].modality != Modality.TEXT]
+        try:
+            prepared = self.encoder.prepare([content for _, _, content in owners])
+        except Exception as error:
+            known = _known("decode", error)
+            for task, _, _ in owners:
+                task.error = known
+            return 0
+        size = 0
+        for task, at, content in _decoded(owners, prepared):
+            task.plan.parts[at].content = content
+            size += 0 if content.decoded is None else content.decoded.nbytes
+        for task, _, _ in owners:
+            task.decode_ms = (time.perf_counter() - started) * 1e3
+        return size
+
     def encode(self, tasks: Sequence[Task]) -> None:
         """Encode the contents of all tasks in one call; a task that fails gets its error."""
         started = time.perf_counter()
@@ -121,16 +156,11 @@ class Answerer:
                     self.encode([task])
         elapsed_ms = (time.perf_counter() - started) * 1e3
         for task in waiting:
-            task.encode_ms = elapsed_ms
+            task.encode_ms = task.decode_ms + elapsed_ms
 
     def _encode(self, tasks: Sequence[Task]) -> None:
         assert self.encoder is not None
-        owners = [
-            (task, at, part.content)
-            for task in tasks
-            for at, part in enumerate(task.plan.parts)
-            if part.content is not None
-        ]
+        owners = _owners(tasks)
         contents = [content for _, _, content in owners]
         if isinstance(self.encoder, PreparedEncoder):
             owners = _decoded(owners, self.encoder.prepare(contents))
@@ -298,6 +328,16 @@ class ItemNotEncoded(FailedPrecondition):
         super().__init__(f"{field}: item {id!r} has no vector of the live encoder yet: index the collection")
 
 
+def _owners(tasks: Sequence[Task]) -> list[_Owner]:
+    """List all contents of tasks."""
+    return [
+        (task, at, part.content)
+        for task in tasks
+        for at, part in enumerate(task.plan.parts)
+        if part.content is not None
+    ]
+
+
 def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireError]) -> list[_Owner]:
     """Keep what was decoded; a task with something that was not gets its error."""
     for (task, at, _), outcome in zip(owners, prepared, strict=True):
@@ -312,9 +352,10 @@ def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireErr
 
 def _named(error: TwinspireError, field: str) -> TwinspireError:
     """Let an error of a file say where in the request the file is."""
-    if not isinstance(error, MediaUnreadable | MediaTooLarge):
-        return error
-    return type(error)(f"{field}: {str(error).partition(': ')[2]}", field=field)
+    message = f"{field}: {str(error).partition(': ')[2]}"
+    if isinstance(error, MediaUnreadable | MediaTooLarge):
+        return type(error)(message, field=field)
+    return DeadlineExceeded(message) if isinstance(error, DeadlineExceeded) else error
 
 
 def check_content(encoder: Encoder | None, content: Content, field: str) -> None:

@@ -13,7 +13,7 @@ from server.answering import Task
 class Job:
     """Searches of one call: they are admitted, cancelled and answered together."""
 
-    __slots__ = ("deadline", "future", "loop", "work")
+    __slots__ = ("deadline", "decoded_bytes", "future", "loop", "work")
 
     def __init__(
         self,
@@ -26,6 +26,7 @@ class Job:
         self.loop = loop
         self.future: asyncio.Future[Any] | Promise = future or loop.create_future()
         self.deadline = deadline  # perf_counter
+        self.decoded_bytes = 0  # of its files
 
     @property
     def awaited(self) -> asyncio.Future[Any]:
@@ -98,6 +99,27 @@ class Stage:
                 size += len(job.work)
             self._work(batch)
             del batch, job  # an idle thread keeps nothing alive
+
+
+class Room:
+    """A bound on the bytes that one stage has made and the next one has not taken yet."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._filled = 0
+        self._changed = threading.Condition()
+
+    def fill(self, count: int) -> None:
+        """Note bytes that were made, or, below 0, taken."""
+        if count:
+            with self._changed:
+                self._filled += count
+                self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until there is room for more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._filled < self._most)
 
 
 Delivery: TypeAlias = tuple[asyncio.Future[Any] | Promise, Any]

@@ -11,13 +11,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from encoders.media.decoding import usual_children
 from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome
 from server.answering import Answerer, Task
 from server.calls import unexpected
-from server.jobs import Delivery, Job, Promise, Stage, deliver_soon
+from server.jobs import Delivery, Job, Promise, Room, Stage, deliver_soon
 from server.metrics import Metrics
+from server.prepared import PreparedEncoder
 from server.translation.answers import responses_in
 from server.translation.queries import Plan
 
@@ -25,6 +27,10 @@ from server.translation.queries import Plan
 HEAVY_ENCODE_S = 0.001
 # A smaller part of a batch is not worth a thread of its own.
 MIN_PART = 8
+# How long the files of one call may take to be decoded.
+MAX_DECODE_S = 10.0
+# No file is decoded while more than this waits to be encoded.
+MAX_DECODED_BYTES = 256 << 20
 # What an overloaded caller is told to wait.
 RETRY_AFTER_S = 0.1
 
@@ -64,6 +70,14 @@ class Pipeline:
         self._help = Stage("help", self._answer_batch, max_batch=1, threads=self._helpers)
         heavy = encode_s > HEAVY_ENCODE_S
         self._encode = Stage("encode", self._encode_batch, max_batch=max_batch, threads=1) if heavy else None
+        # Files take a thread each while other processes decode them: texts do not wait for them.
+        takes_files = heavy and isinstance(answerer.encoder, PreparedEncoder)
+        self._decode = (
+            Stage("decode", self._decode_batch, max_batch=1, threads=usual_children())
+            if takes_files
+            else None
+        )
+        self._room = Room(MAX_DECODED_BYTES)
         stages = ("encode", "search", "fetch")
         self._seconds = {stage: metrics.stage.labels(stage) for stage in stages}
 
@@ -88,7 +102,10 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         jobs = [Job(tasks[part], loop, deadline) for part in self._parts(len(tasks))]
         try:
-            if texts and self._encode is not None:
+            if self._decode is not None and any(task.needs_decoder for task in tasks):
+                for job in jobs:
+                    self._decode.put(job)
+            elif texts and self._encode is not None:
                 for job in jobs:
                     self._encode.put(job)
             else:
@@ -199,15 +216,28 @@ class Pipeline:
 
     def stop(self) -> None:
         """Answer what waits, then end the threads."""
+        if self._decode is not None:
+            self._decode.stop()
         if self._encode is not None:
             self._encode.stop()
         self._search.stop()
         self._help.stop()
 
+    def _decode_batch(self, jobs: list[Job]) -> None:
+        self._room.wait()
+        for job in self._living(jobs):
+            latest = time.perf_counter() + MAX_DECODE_S
+            with work_until(latest if job.deadline is None else min(job.deadline, latest)):
+                job.decoded_bytes = self._answerer.decode(job.work) if isinstance(job.work, list) else 0
+            self._room.fill(job.decoded_bytes)
+            assert self._encode is not None
+            self._encode.put(job)
+
     def _encode_batch(self, jobs: list[Job]) -> None:
-        jobs = self._living(jobs)
-        self._answerer.encode([task for job in jobs if isinstance(job.work, list) for task in job.work])
-        for job in jobs:
+        living = self._living(jobs)
+        self._answerer.encode([task for job in living if isinstance(job.work, list) for task in job.work])
+        self._room.fill(-sum(job.decoded_bytes for job in jobs))
+        for job in living:
             self._search.put(job)
 
     def _answer_batch(self, jobs: list[Job]) -> None:

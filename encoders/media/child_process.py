@@ -97,7 +97,11 @@ class ChildProcess:
         self._finalizer()
 
     def ask(
-        self, request: dict[str, Any], media: bytes | memoryview, max_bytes: int
+        self,
+        request: dict[str, Any],
+        media: bytes | memoryview,
+        max_bytes: int,
+        at_most_s: float | None = None,
     ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         """Send a request and wait for the answer.
 
@@ -105,6 +109,7 @@ class ChildProcess:
             request: the header.
             media: the bytes that go with it.
             max_bytes: the most that the answer may hold.
+            at_most_s: after so many seconds nobody waits for the answer; None = somebody does.
 
         Returns:
             The answer's header and bytes.
@@ -113,7 +118,7 @@ class ChildProcess:
             ChildGone: if the process ended before.
             ChildDied: if the process ended, did not answer in time, or answered nonsense; it is ended.
         """
-        deadline = Deadline(self._process.pid, self._timeout_s)
+        deadline = Deadline(self._process.pid, self._timeout_s, at_most_s)
         try:
             body = memoryview(media).cast("B")
             self._write_head(request | {"size": len(body)}, deadline)

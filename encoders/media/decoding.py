@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,14 @@ from encoders.media.child_process import ChildDied, ChildGone, ChildProcess
 from encoders.media.facts import MediaFacts
 from encoders.media.limits import DEFAULT_LIMITS, MediaLimits
 from encoders.media.specs import AudioSpec, DecodeSpec, ImageSpec, VideoSpec, spec_json
-from retrieval.errors import MediaTooLarge, MediaUnreadable, MissingExtra, TwinspireError
+from retrieval.deadlines import time_left_s, work_until
+from retrieval.errors import (
+    DeadlineExceeded,
+    MediaTooLarge,
+    MediaUnreadable,
+    MissingExtra,
+    TwinspireError,
+)
 
 MAX_CHILDREN = 16
 # A process that has answered so often gives way to a new one: no leak of a library adds up.
@@ -57,7 +65,8 @@ class Decoder:
             limits: caps on files and processes.
         """
         self.limits = limits if timeout_s is None else replace(limits, timeout_s=timeout_s)
-        self.max_children = max_children or min(MAX_CHILDREN, _processors())
+        self.max_children = max_children or usual_children()
+        self._turns = threading.BoundedSemaphore(self.max_children)  # whoever holds one may ask a process
         self._threads = ThreadPoolExecutor(self.max_children, "decode")
         self._idle: list[ChildProcess] = []
         self._all: set[ChildProcess] = set()
@@ -86,14 +95,14 @@ class Decoder:
     def decode(
         self, requests: Sequence[tuple[Source, DecodeSpec, Span]]
     ) -> list[NDArray[Any] | TwinspireError]:
-        """Decode files, as many at a time as there are processes.
+        """Decode files, as many at a time as there are processes, until the deadline of the thread's work.
 
         Args:
             requests: bytes or a path; how to decode; the seconds that are meant, or None for all.
 
         Returns:
             In the order of the requests, what the spec says or why there is none: MediaUnreadable,
-            MediaTooLarge, or MissingExtra where only this format needs another library.
+            MediaTooLarge, DeadlineExceeded, or MissingExtra where only this format needs another library.
 
         Raises:
             MissingExtra: if what a spec needs is not installed.
@@ -101,7 +110,14 @@ class Decoder:
         for kind in {type(spec) for _, spec, _ in requests}:
             for module in MODULES[kind]:
                 require(module, EXTRAS[module], WHAT[kind])
-        return self._each(lambda request: self._decode(*request), requests)
+        left_s = time_left_s()
+        until = None if left_s is None else time.perf_counter() + left_s  # for the threads of the pool
+
+        def decode(request: tuple[Source, DecodeSpec, Span]) -> NDArray[Any]:
+            with work_until(until):
+                return self._decode(*request)
+
+        return self._each(decode, requests)
 
     def facts(self, source: Source) -> MediaFacts:
         """Look at a file: what it is, and whether it can be decoded.
@@ -141,6 +157,8 @@ class Decoder:
             except TwinspireError as error:
                 return error
 
+        if len(inputs) == 1:  # no thread is needed that would only be waited for
+            return [guarded(inputs[0])]
         return list(self._threads.map(guarded, inputs))
 
     def _decode(self, source: Source, spec: DecodeSpec, span_s: Span) -> NDArray[Any]:
@@ -167,25 +185,38 @@ class Decoder:
             raise MediaUnreadable("media: expected a file, got no bytes")
         if len(media) > self.limits.max_image_bytes:
             raise MediaTooLarge(f"media: expected at most {self.limits.max_image_bytes} bytes")
+        if not self._turns.acquire(timeout=time_left_s()):
+            raise DeadlineExceeded("media: no time was left to decode it")
+        try:
+            header, body = self._ask_one(request, media, max_bytes)
+        finally:
+            self._turns.release()
+        if "error" in header:
+            raise _error(header)
+        return header, body
+
+    def _ask_one(
+        self, request: dict[str, Any], media: bytes, max_bytes: int
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         while True:
             child = self._take()
             try:
-                header, body = child.ask(request, media, max_bytes)
-                break
+                return child.ask(request, media, max_bytes, time_left_s())
             except ChildGone:
                 continue
             except ChildDied as death:
                 if self._closed:
                     raise RuntimeError("the decoder was closed") from None  # the file is not to blame
+                if time_left_s() == 0:
+                    raise DeadlineExceeded(
+                        "media: decoding took longer than the time that was left"
+                    ) from None
                 raise MediaUnreadable(f"media: {death}") from None
             finally:
                 self._give_back(child)
-        if "error" in header:
-            raise _error(header)
-        return header, body
 
     def _take(self) -> ChildProcess:
-        """Take an idle process, or start one: no more than threads ask at a time."""
+        """Take an idle process, or start one: as many ask at a time as there are turns."""
         while True:
             with self._lock:
                 if self._closed:
@@ -213,6 +244,11 @@ class Decoder:
         child.end()
         with self._lock:
             self._all.discard(child)
+
+
+def usual_children() -> int:
+    """Return how many processes a pool has that is not told: one for each processor."""
+    return min(MAX_CHILDREN, _processors())
 
 
 def _processors() -> int:

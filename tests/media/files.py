@@ -54,6 +54,13 @@ def _chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
+def slow_png() -> bytes:
+    """Write a red picture that takes a second or two to decode: it has very many parts that say nothing."""
+    good = picture(colour=(255, 0, 0))
+    place = good.index(b"IDAT") - 4
+    return good[:place] + _chunk(b"tEXt", b"k\0v") * 1_100_000 + good[place:]
+
+
 def tone(
     seconds: float = 1.0, rate: int = RATE, channels: int = 1, hertz: float = 440.0
 ) -> NDArray[np.float32]:
