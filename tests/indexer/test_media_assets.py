@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from indexer import npm_assets
-from indexer.media_assets import emoji, paintings
+from indexer.media_assets import emoji
 from indexer.npm_assets import OPENMOJI, NpmAsset, download
 from retrieval.cache import CACHE_VARIABLE
 from retrieval.errors import BackendUnavailable, CorruptArtifact
@@ -73,16 +73,6 @@ def test_every_emoji_has_a_name_and_tags() -> None:
     assert {row["file"] for row in rows} | {"metadata.csv"} == {file.name for file in folder.iterdir()}
     assert len({row["text"] for row in rows}) == 1_394
     assert all(row["text"].startswith(row["name"]) for row in rows)
-
-
-@pytest.mark.assets
-def test_every_painting_has_a_title_and_an_artist() -> None:
-    folder = paintings()
-
-    rows = list(csv.DictReader(io.StringIO((folder / "metadata.csv").read_text())))
-    assert len(rows) == 174
-    assert {row["file"] for row in rows} | {"metadata.csv"} == {file.name for file in folder.iterdir()}
-    assert all(row["title"] and row["artist"] for row in rows)
 
 
 @pytest.mark.assets
