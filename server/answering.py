@@ -342,7 +342,7 @@ def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireErr
     """Keep what was decoded; a task with something that was not gets its error."""
     for (task, at, _), outcome in zip(owners, prepared, strict=True):
         if isinstance(outcome, TwinspireError):
-            task.error = _named(outcome, task.plan.parts[at].field)
+            task.error = name_field(outcome, task.plan.parts[at].field)
     return [
         (task, at, outcome)
         for (task, at, _), outcome in zip(owners, prepared, strict=True)
@@ -350,7 +350,7 @@ def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireErr
     ]
 
 
-def _named(error: TwinspireError, field: str) -> TwinspireError:
+def name_field(error: TwinspireError, field: str) -> TwinspireError:
     """Let an error of a file say where in the request the file is."""
     message = f"{field}: {str(error).partition(': ')[2]}"
     if isinstance(error, MediaUnreadable | MediaTooLarge):

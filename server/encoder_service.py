@@ -1,5 +1,6 @@
 """EncoderService: content to vectors."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -9,13 +10,23 @@ from encoders.memory import encode_within_memory
 from protos.twinspire.v1 import encoders_pb2 as pb
 from retrieval.collections import require_collection
 from retrieval.content import Content, Modality
-from retrieval.errors import CorruptArtifact, EmptyQuery, InvalidInput, ModelNotLoaded, NewerFormat
+from retrieval.deadlines import work_until
+from retrieval.errors import (
+    CorruptArtifact,
+    EmptyQuery,
+    InvalidInput,
+    ModelNotLoaded,
+    NewerFormat,
+    TwinspireError,
+)
 from retrieval.registry import list_models
 from retrieval.workspace import Workspace
-from server.answering import check_content
+from server.answering import check_content, name_field
 from server.calls import Context
 from server.live import Live
 from server.loading import Encoders
+from server.pipeline import MAX_DECODE_S
+from server.prepared import PreparedEncoder
 from server.translation.cards import card_to
 from server.translation.queries import media_content, text_content
 from server.translation.vectors import vector_to
@@ -95,7 +106,21 @@ def _content(message: pb.EncodeInput, field: str) -> Content:
     return media_content(getattr(message, kind), Modality(kind), f"{field}.{kind}")
 
 
+def _decoded(encoder: PreparedEncoder, contents: Sequence[Content]) -> list[Content]:
+    """Decode files, no longer than those of a search may take. Raises for the first that cannot be."""
+    with work_until(time.perf_counter() + MAX_DECODE_S):
+        outcomes = encoder.prepare(contents)
+    decoded = []
+    for at, outcome in enumerate(outcomes):
+        if isinstance(outcome, TwinspireError):
+            raise name_field(outcome, f"inputs[{at}]")
+        decoded.append(outcome)
+    return decoded
+
+
 def _encode(encoder: Encoder, contents: Sequence[Content], side: int) -> pb.EncodeResponse:
+    if isinstance(encoder, PreparedEncoder):
+        contents = _decoded(encoder, contents)
     encode = encoder.encode_items if side == pb.SIDE_ITEM else encoder.encode_queries
     cut = encoder.truncates(contents)
     return pb.EncodeResponse(

@@ -13,7 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from PIL import Image
 
-from protos.twinspire.v1 import content_pb2, search_pb2
+from protos.twinspire.v1 import content_pb2, encoders_pb2, search_pb2
 from retrieval.content import Modality
 from tests.media.faults.system import System
 from tests.media.files import flac_bomb, picture, png_bomb, png_header, sound, tone, video, wav
@@ -144,3 +144,19 @@ def test_moments_out_of_range_are_refused(system: System, moments: int) -> None:
         system.running.find(collection="image", query=query, moments=moments)
 
     assert f"moments: expected 1 to 100, got {moments}" in failure_of(caught.value).message
+
+
+@pytest.mark.parametrize("kind", BAD_PICTURES)
+def test_what_is_no_good_picture_is_not_encoded(system: System, kind: str) -> None:
+    good, bad = (content_pb2.Media(content=content) for content in (picture(), BAD_PICTURES[kind]))
+    inputs = [encoders_pb2.EncodeInput(image=media) for media in (good, bad, good)]
+
+    with pytest.raises(grpc.RpcError) as caught:
+        system.running.encoders.Encode(encoders_pb2.EncodeRequest(collection="image", inputs=inputs))
+
+    failure = failure_of(caught.value)
+    assert failure.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert failure.message.startswith("inputs[1]: ")
+    del inputs[1]
+    request = encoders_pb2.EncodeRequest(collection="image", inputs=inputs)
+    assert len(system.running.encoders.Encode(request).vectors) == 2
