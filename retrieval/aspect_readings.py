@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.change_watch import ChangeWatch
 from retrieval.collections import collection_rowid
 from retrieval.errors import ModelNotFound
 from retrieval.features import Features, features_of
 from retrieval.index import Keys, Selection
-from retrieval.row_cache import ChangeWatch
 from retrieval.segments import in_windows
 from retrieval.workspace import Workspace
 

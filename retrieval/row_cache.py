@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
+from retrieval.change_watch import ChangeWatch
 from retrieval.filter_sql import FilterSelection
 from retrieval.filters import Filter
 from retrieval.index import NO_KEY
@@ -24,28 +25,6 @@ _ROW_OVERHEAD_BYTES = 400  # of the Python objects that a row is made of
 def name_of(filter: Filter) -> str:
     """Return a text that differs for filters of different meaning: 1 and true are equal, but not alike."""
     return repr(filter)
-
-
-class ChangeWatch:
-    """Notices that the database changed, whoever changed it, for the price of a pragma."""
-
-    def __init__(self, ws: Workspace) -> None:
-        """Watch a workspace."""
-        self._ws = ws
-        self._seen = threading.local()
-        self._lock = threading.Lock()
-        self._generation = 0
-
-    def generation(self) -> int:
-        """Return a number that differs from the last one if anything was written since then."""
-        # SQLite tells a connection about the commits of all others, and counts its own changes.
-        connection = self._ws.db.conn
-        token = (self._ws.fetch("PRAGMA data_version")[0][0], connection.total_changes)
-        if getattr(self._seen, "token", None) != token:
-            self._seen.token = token
-            with self._lock:
-                self._generation += 1
-        return self._generation
 
 
 class RowCache:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from encoders.audio.layers import KIND
 from encoders.audio.pooling import pooled_layers
 from encoders.device import check_precision
 from encoders.pretrained.description import Description
@@ -16,6 +15,7 @@ from retrieval.errors import IncompatibleModel, InvalidInput, UnreadableSource
 # What a family says of a model: preprocessing, architecture, files.
 Parts: TypeAlias = tuple[dict[str, Any], dict[str, Any], dict[str, bytes | Path]]
 
+KIND = "audio_layers"  # on the card: which loader
 PREPROCESSOR_FILE = "preprocessor_config.json"
 WAVE_WINDOW_S = 5.0
 WAVE_OVERLAP = 0.5

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.audio.description import describe_layers
 from encoders.audio.frozen import FrozenModel
 from encoders.audio.pooling import pooled_layers
 from encoders.audio.windows import windows
@@ -24,7 +25,6 @@ from encoders.pretrained.description import Description
 from encoders.vectors import unit_rows
 from retrieval.content import Content, Modality
 
-KIND = "audio_layers"
 SHORTEST_S = 0.1  # what is shorter is repeated: the convolutions need some samples
 MOST_WINDOWS = 16  # together; more are not faster
 
@@ -121,8 +121,6 @@ def describe(
         overlap: of windows, 0 to below 1; 0.5 for models of the wave, 0 for Whisper.
         precision: `auto` (bfloat16 where the device computes in it) or `float32`.
     """
-    from encoders.audio.description import describe_layers
-
     return describe_layers(folder, pooling, window_s, overlap, precision)
 
 

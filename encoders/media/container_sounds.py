@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from encoders.media.containers import audio_stream, duration_s, open_container, start_s
 from encoders.media.limits import MediaLimits
-from encoders.media.sounds import (
+from encoders.media.sound_checks import (
     BLOCK_FRAMES,
     LENGTH_TOLERANCE_S,
     UNKNOWN_FRAMES,

@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from encoders.media import container_sounds
 from encoders.media.containers import (
     audio_stream,
     check_frame_size,
@@ -19,6 +20,7 @@ from encoders.media.containers import (
 )
 from encoders.media.facts import MediaFacts
 from encoders.media.limits import MediaLimits
+from encoders.media.sound_checks import check_expansion
 from encoders.media.source import MediaSource
 from encoders.media.specs import ImageSpec, VideoSpec
 from retrieval.errors import MediaTooLarge, MediaUnreadable
@@ -73,12 +75,10 @@ def container_facts(source: MediaSource, limits: MediaLimits) -> MediaFacts:
 
 
 def _sound_facts(source: MediaSource, container: InputContainer, limits: MediaLimits) -> MediaFacts:
-    from encoders.media import container_sounds, sounds
-
     source.require("audio", ("container",), limits)
     stream = container_sounds.checked_stream(container, limits)
     length_s = duration_s(container, stream)
-    sounds.check_expansion(int(length_s * stream.rate) * stream.channels, source, limits)
+    check_expansion(int(length_s * stream.rate) * stream.channels, source, limits)
     container_sounds.check_ends(container, stream, length_s)
     return MediaFacts(
         modality="audio",

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from encoders.artifacts import write_model
+from encoders.audio.description import KIND
 from encoders.audio.frozen import FrozenModel
-from encoders.audio.layers import KIND
 from encoders.audio.opening import open_frozen
 from encoders.audio.pooling import pooled_layers
 from encoders.card import EncoderCard, read_card
