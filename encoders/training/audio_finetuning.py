@@ -3,8 +3,6 @@
 The model that comes out has other weights, so another fingerprint: its features are extracted anew.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +29,13 @@ from encoders.training.checkpoint import CheckpointFile
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.loop import train
 from encoders.training.optimisation import LoopConfig
-from encoders.training.registering import begin_training, check_name, finish_training, training_file
+from encoders.training.registering import (
+    begin_training,
+    check_name,
+    digest_of,
+    finish_training,
+    training_file,
+)
 from encoders.training.relations import LabelRelations, Rows
 from encoders.training.similarity import rank
 from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingData
@@ -159,8 +163,7 @@ def finetune_audio(
     on_progress(StageStarted(stage="read"))
     tuning = _prepared(ws, collection, config, belonging, source, backbone_folder)
     record = asdict(config) | belonging.record() | {"backbone": f"{source.name}@{source.version}"}
-    spec = json.dumps([record, tuning.related.digest, source.fingerprint], sort_keys=True)
-    digest = hashlib.sha256(spec.encode()).hexdigest()
+    digest = digest_of(record, tuning.related.digest, source.fingerprint)
     work = ws.models / name / f".work-{digest[:16]}"
     job = begin_training(
         ws, collection, name, digest, config=record, seed=config.seed, data_digest=tuning.related.digest

@@ -164,9 +164,7 @@ def _question_stage(
         config.own_negatives,
         config.mined_negatives,
         config.seed,
-        mined=mined_negatives(training.work, training.data, training.neighbours)
-        if training.neighbours
-        else (),
+        mined=mined_negatives(training.work, training.data, training.neighbours),
     )
     done = train(
         objective,
@@ -179,8 +177,13 @@ def _question_stage(
     training.curves["questions"] = done.history
 
 
-def mined_negatives(work: Path, data: TrainingData, neighbours: Neighbours) -> list[NDArray[np.int64]]:
-    """Return the mined negatives; a resumed training keeps its own, as the index may have changed."""
+def mined_negatives(work: Path, data: TrainingData, neighbours: Neighbours | None) -> list[NDArray[np.int64]]:
+    """Return the mined negatives, none where nothing finds any.
+
+    A resumed training keeps its own, as the index may have changed.
+    """
+    if neighbours is None:
+        return []
     file = CheckpointFile(work / "mined.pt")
     state = file.read()
     if state is not None:

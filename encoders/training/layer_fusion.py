@@ -1,7 +1,5 @@
 """Training a layer fusion: cross-validated by group beside what needs no training, then kept."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +19,13 @@ from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fusion_config import LayerFusionConfig
 from encoders.training.fusion_data import read_fusion_data
 from encoders.training.fusion_fit import FUSED, FusionTraining, compare, fit
-from encoders.training.registering import begin_training, check_name, finish_training, training_file
+from encoders.training.registering import (
+    begin_training,
+    check_name,
+    digest_of,
+    finish_training,
+    training_file,
+)
 from encoders.training.relations import Rows
 from encoders.training.similarity import Ranked
 from retrieval.errors import IncompatibleModel
@@ -89,7 +93,7 @@ def train_layer_fusion(
     data = read_fusion_data(ws, collection, backbone.feature_fingerprint, belonging)
     _check_shape(data.features, backbone)
     record = _record(config, belonging, backbone)
-    digest = _digest(record, data.digest, backbone)
+    digest = digest_of(record, data.digest, backbone.card.fingerprint)
     folds = deal_folds(data, config.folds, config.seed)
     training = FusionTraining(data, config, folds, ws.models / name / f".work-{digest[:16]}", on_progress)
     job = begin_training(
@@ -140,12 +144,6 @@ def _record(config: LayerFusionConfig, belonging: Belonging, backbone: LayeredEn
     return (
         config.record() | belonging.record() | {"backbone": f"{backbone.card.name}@{backbone.card.version}"}
     )
-
-
-def _digest(record: Mapping[str, Any], data_digest: str, backbone: LayeredEncoder) -> str:
-    """Identify a training: the same digest, the same weights."""
-    spec = json.dumps([record, data_digest, backbone.card.fingerprint], sort_keys=True)
-    return hashlib.sha256(spec.encode()).hexdigest()
 
 
 def _save(

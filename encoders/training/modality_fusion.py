@@ -1,7 +1,5 @@
 """Training a modality fusion: read, fit, compare with each part alone, save."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +18,13 @@ from encoders.training.modality_config import ModalityFusionConfig
 from encoders.training.modality_data import Aim, FusionItems, ModalityData, read_modality_data
 from encoders.training.modality_fit import ModalityTraining, fit, rank_task, side_by_side
 from encoders.training.projection import Backbone
-from encoders.training.registering import begin_training, check_name, finish_training, training_file
+from encoders.training.registering import (
+    begin_training,
+    check_name,
+    digest_of,
+    finish_training,
+    training_file,
+)
 from encoders.training.similarity import METRICS, Ranked
 from retrieval.content import Modality
 from retrieval.errors import InvalidInput
@@ -91,8 +95,7 @@ def train_modality_fusion(
         gate_hidden=config.gate_hidden,
     )
     fingerprints = [part.encoder.card.fingerprint for part in parts.values()]
-    spec = json.dumps([record, data.digest, fingerprints], sort_keys=True)
-    digest = hashlib.sha256(spec.encode()).hexdigest()
+    digest = digest_of(record, data.digest, fingerprints)
     job = begin_training(
         ws, collection, name, digest, config=record, seed=config.seed, data_digest=data.digest
     )

@@ -1,7 +1,6 @@
 """Training a projection from a collection's pairs of media and captions: read, fit, compare, save."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,14 @@ from encoders.training.events import OnEvent, StageStarted, StepDone, ignore
 from encoders.training.pairs import PARTS, Floats, Pairs, PairSource, deal_parts, read_pairs
 from encoders.training.projection_config import ProjectionConfig
 from encoders.training.projection_fit import ProjectionTraining, closed_form, fit, ridge_baseline
-from encoders.training.registering import as_json, begin_training, check_name, finish_training, training_file
+from encoders.training.registering import (
+    as_json,
+    begin_training,
+    check_name,
+    digest_of,
+    finish_training,
+    training_file,
+)
 from retrieval.content import Content, Modality
 from retrieval.errors import InvalidInput
 from retrieval.registry import Job, model_folder
@@ -107,7 +113,8 @@ def train_projection(
         "media_encoder": media.reference,
         "text_encoder": text.reference,
     }
-    digest = _digest(record, pairs.digest, media, text)
+    fingerprints = [each.encoder.card.fingerprint for each in (media, text)]
+    digest = digest_of(record, pairs.digest, fingerprints)
     work = ws.models / name / f".work-{digest[:16]}"
     job = begin_training(
         ws, collection, name, digest, config=record, seed=config.seed, data_digest=pairs.digest
@@ -148,13 +155,6 @@ def caption_vectors(
     vectors = np.concatenate(rows)
     file.write({"vectors": torch.from_numpy(vectors)})
     return vectors
-
-
-def _digest(record: Mapping[str, Any], data_digest: str, *backbones: Backbone) -> str:
-    """Identify a training: the same digest, the same weights."""
-    fingerprints = [backbone.encoder.card.fingerprint for backbone in backbones]
-    spec = json.dumps([record, data_digest, fingerprints], sort_keys=True)
-    return hashlib.sha256(spec.encode()).hexdigest()
 
 
 def _finish(

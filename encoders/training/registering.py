@@ -1,5 +1,6 @@
 """What every training does around its loop: a name that is checked, a run, a version, a job that resumes."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -33,6 +34,11 @@ def check_name(name: str) -> None:
     """
     if not _NAME.fullmatch(name):
         raise InvalidInput(f"model name: expected letters, digits, '.', '_', '-', got {name!r}", field="name")
+
+
+def digest_of(*parts: Any) -> str:
+    """Identify a training by all that it depends on, as JSON values: the same digest, the same weights."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def begin_training(

@@ -1,7 +1,5 @@
 """Searching for a better configuration with Optuna, on validation queries only."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from encoders.training.config import TwoTowerConfig
 from encoders.training.data import read_training_data
 from encoders.training.events import EpochDone, Event, OnEvent, ignore
 from encoders.training.fit import Neighbours, Training, fit
+from encoders.training.registering import digest_of
 from encoders.training.two_tower import train_two_tower
 from retrieval.errors import EncoderFault, InvalidTrainingData, MissingExtra
 from retrieval.workspace import Workspace
@@ -61,8 +60,7 @@ def sweep_two_tower(
     data = replace(read_training_data(ws, collection, skip_missing=config.skip_missing), test=())
     if not data.validation:
         raise InvalidTrainingData(f"collection {collection!r} has no validation queries to compare trials on")
-    spec = json.dumps([config.record(), data.digest], sort_keys=True)
-    folder = ws.models / name / f".sweep-{hashlib.sha256(spec.encode()).hexdigest()[:16]}"
+    folder = ws.models / name / f".sweep-{digest_of(config.record(), data.digest)[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),

@@ -173,7 +173,7 @@ def _both(tuning: TextTuning, towers: TextTowers, tokens: _Tokens) -> tuple[Pair
         config.own_negatives,
         config.mined_negatives,
         config.seed,
-        mined=mined_negatives(tuning.work, tuning.data, tuning.neighbours) if tuning.neighbours else (),
+        mined=mined_negatives(tuning.work, tuning.data, tuning.neighbours),
     )
     return objective, batches
 

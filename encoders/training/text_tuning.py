@@ -1,7 +1,5 @@
 """Fine-tuning a pretrained text encoder on a collection's judged questions."""
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -12,11 +10,17 @@ from encoders.text.architecture import KIND, Architecture
 from encoders.text.saving import weights_bytes
 from encoders.text.tokenizing import TOKENIZER_FILE
 from encoders.text.weights import QUERY_WEIGHTS_FILE, WEIGHTS_FILE
-from encoders.training.data import TrainingData, read_training_data
+from encoders.training.data import read_training_data
 from encoders.training.distributed import join, rank, share
 from encoders.training.events import OnEvent, StageStarted, ignore
 from encoders.training.fit import Neighbours
-from encoders.training.registering import begin_training, check_name, finish_training, training_file
+from encoders.training.registering import (
+    begin_training,
+    check_name,
+    digest_of,
+    finish_training,
+    training_file,
+)
 from encoders.training.text_config import TextTuningConfig
 from encoders.training.text_fit import TextTuning, corpus_vectors, fit_text
 from encoders.training.text_objective import TextTowers
@@ -74,7 +78,7 @@ def tune_text(
             f"{model.reference} is of kind {base.kind!r}: only text encoders are tuned so"
         )
     data = read_training_data(ws, collection, skip_missing=config.skip_missing)
-    digest = _digest(config, base, data, mined=neighbours is not None)
+    digest = digest_of(config.record(), base.fingerprint, data.digest, neighbours is not None)
     work = ws.models / name / f".work-{digest[:16]}"
     tuning = TextTuning(base, model.folder, data, config, work, on_progress, neighbours)
     if config.tuned == "query":
@@ -94,12 +98,6 @@ def tune_text(
     card = _save(ws, name, tuning, job, fit_text(tuning))
     share(card.to_json())
     return card
-
-
-def _digest(config: TextTuningConfig, base: EncoderCard, data: TrainingData, *, mined: bool) -> str:
-    """Identify a training: the same digest, the same weights."""
-    parts = [config.record(), base.fingerprint, data.digest, mined]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _save(ws: Workspace, name: str, tuning: TextTuning, job: Job, towers: TextTowers) -> EncoderCard:
