@@ -208,7 +208,11 @@ class LocalRedis:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:  # also when we are told to end meanwhile
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,10 +1,12 @@
 """The command line: `twinspire [--workspace DIR] COMMAND`."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import click
@@ -14,6 +16,7 @@ from twinspire.session import Session
 
 PROGRAM = "twinspire"
 INTERRUPTED = 130  # as shells say: 128 + SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 # Command -> where it lives. A module is only loaded for its own command and for the list of all.
 COMMANDS = {
@@ -98,8 +101,18 @@ def cli(ctx: click.Context, workspace: Path, redis_url: str | None) -> None:
         os.environ["TWINSPIRE_REDIS_URL"] = redis_url  # for this process and those it starts
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what this command started ends with it, as after Ctrl-C."""
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    raise Terminated
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line: exit 0, 1 with `Error: ...`, or 130 when interrupted. Never a traceback."""
+    """Run the command line: exit 0, 1 with `Error: ...`, 130 after Ctrl-C, 143 after SIGTERM."""
+    signal.signal(signal.SIGTERM, _raise_terminated)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -110,9 +123,10 @@ def run(arguments: Sequence[str]) -> int:
         result: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(f"\nInterrupted. {session.on_interrupt}".rstrip(), err=True)
-        return INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        click.echo(f"Interrupted. {session.on_interrupt}".rstrip(), err=True)
+        by_sigterm = isinstance(error.__cause__ or error, Terminated)  # click wraps it in an Abort
+        return TERMINATED if by_sigterm else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left, as `head` does: nothing more can be said to them.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

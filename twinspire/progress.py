@@ -86,11 +86,13 @@ class ProgressDisplay:
             self._show_line(progress)
 
     def line(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars; in a pipe, after a stage that is through."""
         if self._live is not None:
             self._live.console.print(text, markup=False)
-        else:
-            click.echo(text, err=True)
+            return
+        if self._current is not None and self._current.done >= self._current.total > 0:
+            self._close_stage()
+        click.echo(text, err=True)
 
     def _show_bar(self, progress: Stage) -> None:
         total = progress.total or None

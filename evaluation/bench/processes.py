@@ -48,7 +48,12 @@ def run_command(workspace: Path, *arguments: str) -> CommandResult:
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as complaint:
         started = time.perf_counter()
         process = subprocess.Popen(_argv(workspace, [*arguments, "--json"]), stdout=output, stderr=complaint)
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # we are told to end
+            process.terminate()
+            process.wait(_STOP_TIMEOUT_S)
+            raise
         seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
@@ -88,8 +93,13 @@ class ServerProcess:
         )
         watchdog = threading.Timer(_START_TIMEOUT_S, self._process.kill)
         watchdog.start()
-        line = self._read_ready_line()
-        watchdog.cancel()
+        try:
+            line = self._read_ready_line()
+        except BaseException:  # we are told to end
+            self._end()
+            raise
+        finally:
+            watchdog.cancel()
         if not line.startswith(_READY):
             self._process.kill()
             self._log.seek(0)
@@ -136,6 +146,9 @@ class ServerProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self._process.terminate()
         try:
             self._process.wait(_STOP_TIMEOUT_S)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.bench.processes import process_tree
 from retrieval.redis_server import RedisServer
 from tests.server.workspaces import COLLECTION, make_workspace
 
@@ -115,3 +116,21 @@ def test_a_wrong_password_is_told_without_it(root: Path, redis_url: str) -> None
     assert done.returncode == 1
     assert "password" in done.stderr
     assert "swordfish" not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("stage", ["store items and vectors", "build redis"])
+def test_a_benchmark_told_to_end_leaves_nothing_running(tmp_path: Path, stage: str) -> None:
+    command = [*CLI, "--workspace", str(tmp_path), "bench", "redis", "--count", "50000"]
+    environment = {name: value for name, value in os.environ.items() if "REDIS_URL" not in name}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
+        assert process.stderr is not None
+        while stage not in process.stderr.readline():
+            assert process.poll() is None
+        started = process_tree(process.pid)
+        process.terminate()
+        _, said = process.communicate(timeout=60)
+
+    assert len(started) > 1, "its own Redis runs"
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []

@@ -1,6 +1,7 @@
 """The command line as a user meets it: output, exit codes, errors, help."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from twinspire.session import Session
 
 ROOT = Path(__file__).parents[2]
 HELP_SECONDS = 0.3
+BLOCK = re.compile(r"^```(?:sh|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^(?:\$ )?(?:[A-Z_]+=\S+ )*twinspire (.+)$", re.MULTILINE)
 
 
 @pytest.fixture
@@ -142,9 +145,20 @@ def example_lines() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("line", sorted(set(example_lines())))
-def test_every_example_in_the_help_parses(line: str) -> None:
-    _, *words = shlex.split(line)
+def page_lines() -> list[str]:
+    """The commands in the blocks of the README and of docs/."""
+    return [
+        f"twinspire {command}"
+        for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+        if page.name != "cli.md"  # the help, whose examples are parsed already
+        for block in BLOCK.findall(page.read_text())
+        for command in COMMAND.findall(re.sub(r"\\\n\s*", "", block))
+    ]
+
+
+@pytest.mark.parametrize("line", sorted({*example_lines(), *page_lines()}))
+def test_every_example_in_help_and_pages_parses(line: str) -> None:
+    _, *words = shlex.split(line, comments=True)
     words = words[2:] if words[0] == "--workspace" else words
     command: click.Command = cli
     context = click.Context(cli, obj=Session())
@@ -154,7 +168,11 @@ def test_every_example_in_the_help_parses(line: str) -> None:
         assert found is not None
         command = found
 
-    command.make_context(command.name, words, parent=context)
+    try:
+        command.make_context(command.name, words, parent=context)
+    except click.BadParameter as wrong:
+        if "does not exist" not in wrong.message:  # but a file of the example need not be here
+            raise
 
 
 def test_the_reference_is_what_help_prints() -> None:
@@ -230,7 +248,10 @@ def test_a_reader_that_leaves_early_is_no_error(films: Path) -> None:
     assert done.stderr == ""
 
 
-def test_an_interrupt_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_told_to_end_it_exits_so_and_says_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     source = tmp_path / "long.jsonl"
     source.write_text("".join(f'{{"id": "{n}", "text": "row {n}"}}\n' for n in range(100_000)))
     command = [sys.executable, "-m", "twinspire", "--workspace", str(tmp_path / "w")]
@@ -245,10 +266,10 @@ def test_an_interrupt_exits_with_130_and_says_how_to_go_on(tmp_path: Path) -> No
     database = tmp_path / "w" / "twinspire.db"
     while process.poll() is None and not database.exists():
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, printed = process.communicate(timeout=30)
 
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Interrupted. What was imported is kept: run the same command again" in printed
     assert "Traceback" not in printed
 
