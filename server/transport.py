@@ -13,7 +13,6 @@ from server.config import ServerConfig
 from server.native_server import NativeServer
 
 GRPCIO, NATIVE = "grpcio", "native"
-TRANSPORTS = (GRPCIO, NATIVE)
 
 # Requests above our own limit and below this one get our status, with details; beyond, the library's.
 _LIBRARY_SLACK = 2

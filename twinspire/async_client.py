@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar, Unpack
 
@@ -13,7 +14,7 @@ from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.async_upsert_stream import cut_async, send_requests_async
 from twinspire.attempts import Attempts
-from twinspire.calls import Call, Side
+from twinspire.calls import Call, Methods, Side
 from twinspire.client import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_S,
@@ -74,12 +75,15 @@ class AsyncClient:
         self._connection = connection(target, api_key, tls)
         self._opened: grpc.aio.Channel | None = None
 
-    @property
+    @cached_property
     def _channel(self) -> grpc.aio.Channel:
         # A channel takes the running loop, so none is made before there is one.
-        if self._opened is None:
-            self._opened = self._connection.open_aio()
+        self._opened = self._connection.open_aio()
         return self._opened
+
+    @cached_property
+    def _methods(self) -> Methods:
+        return Methods(self._channel)
 
     async def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
@@ -251,7 +255,7 @@ class AsyncClient:
         """Make a call, again where that can help, until its deadline."""
         retries = self.retries if call.idempotent else None
         attempts = Attempts(self.target, retries, self._timeout(timeout_s))
-        send, metadata = call.on(self._channel), self._connection.metadata
+        send, metadata = self._methods.of(call), self._connection.metadata
         while True:
             try:
                 return call.read(await send(call.request, timeout=attempts.left_s, metadata=metadata))

@@ -47,13 +47,25 @@ class Call(Generic[ResultT]):
     read: Callable[[Any], ResultT]
     idempotent: bool = True  # only these are tried again
 
-    def on(self, channel: Any) -> Any:
-        """Return what carries the call out on a channel, plain or asynchronous."""
-        return channel.unary_unary(
-            self.path,
-            request_serializer=type(self.request).SerializeToString,
-            response_deserializer=self.response_type.FromString,
-        )
+
+class Methods:
+    """What carries calls out on a channel, plain or asynchronous. Each is made once: that takes its time."""
+
+    def __init__(self, channel: Any) -> None:
+        """Make nothing yet."""
+        self._channel = channel
+        self._made: dict[str, Any] = {}
+
+    def of(self, call: Call[Any]) -> Any:
+        """Return what carries a call out."""
+        method = self._made.get(call.path)
+        if method is None:
+            method = self._made[call.path] = self._channel.unary_unary(
+                call.path,
+                request_serializer=type(call.request).SerializeToString,
+                response_deserializer=call.response_type.FromString,
+            )
+        return method
 
 
 def search(collection: str, query: SearchQuery) -> Call[SearchResult]:

@@ -11,7 +11,7 @@ from retrieval.errors import DeadlineExceeded, TwinspireError, Unavailable
 from retrieval.filters import Filter
 from twinspire import calls
 from twinspire.attempts import Attempts
-from twinspire.calls import Call, Side
+from twinspire.calls import Call, Methods, Side
 from twinspire.connection import Tls, connection
 from twinspire.faults import checked_timeout
 from twinspire.queries import SearchOptions, SearchQuery, as_query
@@ -87,6 +87,7 @@ class Client:
         self.retries = retries or RetryPolicy()
         self._connection = connection(target, api_key, tls)
         self._channel = self._connection.open()
+        self._methods = Methods(self._channel)
 
     def close(self) -> None:
         """Close the connection; calls under way are cancelled."""
@@ -275,7 +276,7 @@ class Client:
         """Make a call, again where that can help, until its deadline."""
         retries = self.retries if call.idempotent else None
         attempts = Attempts(self.target, retries, self._timeout(timeout_s))
-        send, metadata = call.on(self._channel), self._connection.metadata
+        send, metadata = self._methods.of(call), self._connection.metadata
         while True:
             try:
                 return call.read(send(call.request, timeout=attempts.left_s, metadata=metadata))
