@@ -78,8 +78,7 @@ def evaluate_reference(
     on_step: OnStep | None = None,
 ) -> Evaluation:
     """Measure what a person names: an index version, or else an encoder. Raises as `evaluate` does."""
-    versions = {known.version for known in list_versions(ws, collection)}
-    is_version = reference in versions
+    is_version = _is_version(ws, collection, reference)
     return evaluate(
         ws,
         collection,
@@ -110,6 +109,9 @@ def compare_references(
         InvalidInput: if the two were measured on other queries.
         And what `evaluate` raises.
     """
+    for reference in references:  # before minutes go into the first, if the second is misspelt
+        if not Path(reference).is_file() and not _is_version(ws, collection, reference):
+            _newest_version(ws, collection, reference, find_model(ws, reference).fingerprint)
     measured: list[Evaluation | SystemScores] = [
         score_foreign_run(ws, collection, read_run(Path(reference)), split, seed=seed)
         if Path(reference).is_file()
@@ -121,6 +123,10 @@ def compare_references(
         return compare(a, b)
     (a_name, a_scores), (b_name, b_scores) = _named(a), _named(b)
     return compare_scores(a_name, a_scores, b_name, b_scores, seed=seed)
+
+
+def _is_version(ws: Workspace, collection: str, reference: str) -> bool:
+    return any(known.version == reference for known in list_versions(ws, collection))
 
 
 def _named(measured: Evaluation | SystemScores) -> tuple[str, SystemScores]:

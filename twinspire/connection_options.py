@@ -1,5 +1,6 @@
 """The options of commands that talk to a server."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^\s:\[\]]+):(\d{1,5})")
+_SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
+
+
+def server_address(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    """Refuse what is neither HOST:PORT nor has a scheme that gRPC knows: it would put in a port of its own."""
+    found = _HOST_AND_PORT.fullmatch(given or "")
+    if given is None or _SCHEME.match(given) or (found and 1 <= int(found[2]) <= 65535):
+        return given
+    raise click.BadParameter(f"expected HOST:PORT such as 127.0.0.1:50051, got {given!r}")
 
 
 class Access:

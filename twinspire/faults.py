@@ -130,6 +130,8 @@ def _first_cause(details: str) -> str:
     """Keep what a person can use of gRPC's connection errors."""
     if "Connection refused" in details:
         return "connection refused"
+    if "errors resolving" in details:
+        return "there is no such host"
     if "handshake" in details.lower():
         return f"TLS failed: {_tls_cause(details)}"
     return details.splitlines()[0][:120] if details else "no reason given"

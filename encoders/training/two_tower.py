@@ -83,7 +83,9 @@ def _digest(config: TwoTowerConfig, data: TrainingData, *, mined: bool) -> str:
     if config.init in ("cbow", "none"):
         return digest.hexdigest()
     if not path.exists():
-        raise UnreadableSource(f"there is no file of word vectors {path.name!r}")
+        raise UnreadableSource(
+            f"there is no file of word vectors {path.name!r}: expected one, or none, cbow or static"
+        )
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_file():
             with file.open("rb") as handle:

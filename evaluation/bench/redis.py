@@ -16,6 +16,7 @@ from evaluation.bench.redis_serving import BATCH, COLLECTION, EFFORT, LIMIT, com
 from evaluation.bench.result import BenchResult, BenchTable, machine_line
 from retrieval.collections import create_collection
 from retrieval.embeddings import encoder_row, put_embeddings, read_embeddings
+from retrieval.errors import InvalidInput
 from retrieval.filters import Filter
 from retrieval.index import Index, Keys, Vectors
 from retrieval.index_build import build_index, open_index_files
@@ -121,9 +122,7 @@ def _redis() -> Iterator[None]:
 
 def _data(options: RedisBenchOptions) -> tuple[Vectors, Vectors]:
     if options.vectors is not None and options.query_vectors is not None:
-        vectors: Vectors = np.load(options.vectors)[: options.count].astype(np.float32)
-        queries: Vectors = np.load(options.query_vectors)[: options.queries].astype(np.float32)
-        return vectors, queries
+        return _rows(options.vectors, options.count), _rows(options.query_vectors, options.queries)
     random = np.random.default_rng(0)
     centres = random.standard_normal((1000, options.dims)).astype(np.float32)
     total = options.count + options.queries
@@ -131,6 +130,14 @@ def _data(options: RedisBenchOptions) -> tuple[Vectors, Vectors]:
     rows += centres[random.integers(0, len(centres), total)]
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows[: options.count], rows[options.count :]
+
+
+def _rows(file: Path, count: int) -> Vectors:
+    try:
+        rows = np.load(file)
+    except ValueError:
+        raise InvalidInput(f"{file.name}: expected a .npy file of unit rows") from None
+    return np.asarray(rows[:count], np.float32)
 
 
 def _nearest(vectors: Vectors, queries: Vectors, keys: Keys | None = None) -> NDArray[np.int64]:

@@ -128,6 +128,18 @@ def test_an_encoder_is_compared_with_the_run_file_of_another_system(toys: Worksp
     assert difference.significant
 
 
+@pytest.mark.parametrize("references", [("sharp", "nosuch"), ("nosuch", "sharp")])
+def test_a_misspelt_name_is_told_before_anything_is_measured(
+    toys: Workspace, references: tuple[str, str]
+) -> None:
+    steps: list[str] = []
+
+    with pytest.raises(ModelNotFound):
+        compare_references(toys, COLLECTION, references, on_step=steps.append)
+
+    assert steps == []
+
+
 def test_evaluating_needs_no_torch() -> None:
     code = "import sys, evaluation.evaluate; assert not {'torch', 'grpc', 'scipy'} & set(sys.modules)"
 

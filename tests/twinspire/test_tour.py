@@ -153,6 +153,16 @@ def test_runs_are_kept(trained: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert runs[-1]["config"]["init"] == "none"
 
 
+def test_the_table_of_runs_shows_what_training_reached(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--workspace", str(trained), "runs", "--kind", "train"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "validation.MRR@10" in printed
+    assert "zero_shot" not in printed
+
+
 def test_bad_training_settings_are_refused_before_any_work(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -229,7 +229,7 @@ def train_command(session: Session, collection: str, as_json: bool) -> None:
     show_default=True,
     help="In Redis; may be given several times. The first one is served too.",
 )
-@click.option("--vectors", type=_FILE, help="A .npy file of unit rows.  [default: clusters by chance]")
+@click.option("--vectors", type=_FILE, help="A .npy file of unit rows.  [default: random clusters]")
 @click.option("--queries", type=_FILE, help="A .npy file of unit rows to search for; goes with --vectors.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Of each spell.")
 @json_option
@@ -248,6 +248,8 @@ def redis_command(
     """
     from evaluation.bench.redis import RedisBenchOptions, bench_redis
 
+    if (vectors is None) != (queries is None):
+        raise click.UsageError("--vectors and --queries go together: give both, or neither")
     options = RedisBenchOptions(
         count=count, dims=dims, storages=storages, vectors=vectors, query_vectors=queries, seconds=seconds
     )

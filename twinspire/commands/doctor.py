@@ -2,7 +2,7 @@
 
 import click
 
-from twinspire.connection_options import Access, connection_options
+from twinspire.connection_options import Access, connection_options, server_address
 from twinspire.console import examples, json_option, pass_session, print_json
 from twinspire.session import Session
 
@@ -14,6 +14,7 @@ MARKS = {"ok": ("ok", "green"), "warning": ("look", "yellow"), "failed": ("FAILE
     "--server",
     "target",
     metavar="HOST:PORT",
+    callback=server_address,
     default="127.0.0.1:50051",
     show_default=True,
     help="Where the server is, or is to be.",

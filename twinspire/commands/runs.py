@@ -13,7 +13,7 @@ SHOWN_METRICS = 3
 
 @click.command("runs", epilog=examples("twinspire runs --collection demo --limit 5"))
 @click.option("--collection", help="Only of this collection.")
-@click.option("--kind", help="Only of this kind, such as train or eval.")
+@click.option("--kind", help="Only of this kind, such as train, evaluation or probe.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many.")
 @json_option
 @pass_session
@@ -43,11 +43,12 @@ def runs_command(
             for run in runs
         ],
         right=["run", "seed"],
-        empty="no runs yet: `twinspire train` and `twinspire eval` make them",
+        empty="no such run: `twinspire train`, `eval` and `probe` make them",
     )
 
 
 def _in_short(metrics: Any) -> str:
-    """Show the first few figures."""
+    """Show the first few figures, those before the training last."""
     figures = [(name, value) for name, value in metrics.items() if isinstance(value, int | float)]
+    figures.sort(key=lambda figure: figure[0].startswith("zero_shot."))
     return ", ".join(f"{name} {value:.3g}" for name, value in figures[:SHOWN_METRICS]) or "-"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from twinspire.connection_options import Access, connection_options
+from twinspire.connection_options import Access, connection_options, server_address
 from twinspire.console import examples, json_option, pass_session
 from twinspire.device_option import device_option
 from twinspire.session import Session
@@ -42,7 +42,12 @@ def aspect_weights(
 )
 @click.argument("text", metavar="[TEXT|@FILE]", required=False)
 @click.option("--collection", help="Where to look.  [default: the only one]")
-@click.option("--server", metavar="HOST:PORT", help="Ask a running server.  [default: open the workspace]")
+@click.option(
+    "--server",
+    metavar="HOST:PORT",
+    callback=server_address,
+    help="Ask a running server.  [default: open the workspace]",
+)
 @click.option("--limit", type=int, default=10, show_default=True, help="Hits to show, 1 to 1000.")
 @click.option("--filter", "expression", metavar="EXPR", help="Only items whose attributes match.")
 @click.option("--hybrid", is_flag=True, help="Vectors and BM25 together, by the weight learned at build.")
