@@ -113,6 +113,7 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line: exit 0, 1 with `Error: ...`, 130 after Ctrl-C, 143 after SIGTERM."""
     signal.signal(signal.SIGTERM, _raise_terminated)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its faults reach us as errors, and are told once
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

@@ -21,7 +21,7 @@ _SCHEME = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|xds):")
 
 
 def server_address(context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
-    """Refuse what is neither HOST:PORT nor has a scheme that gRPC knows: it would put in a port of its own."""
+    """Refuse what is neither HOST:PORT nor has a scheme of gRPC's, which would put in a port of its own."""
     found = _HOST_AND_PORT.fullmatch(given or "")
     if given is None or _SCHEME.match(given) or (found and 1 <= int(found[2]) <= 65535):
         return given

@@ -84,8 +84,10 @@ def check_server(target: str, connect: "Callable[..., Client]") -> Check:
         remedy = "give it a key that is in force, with --api-key-file or TWINSPIRE_API_KEY"
         return Check("server", "warning", f"Twinspire on {target} asks for a key: {error}", remedy)
     except TwinspireError:
-        remedy = "serve on another port: `twinspire serve --port 0` chooses one"
-        return Check("server", "warning", f"another program listens on {target}", remedy)
+        remedy = "give --tls-ca, or serve on another port: `twinspire serve --port 0` chooses one"
+        return Check(
+            "server", "warning", f"another program, or a server that speaks TLS, listens on {target}", remedy
+        )
     found = f"Twinspire {info.version} answers on {target}"
     if ready:
         return Check("server", "ok", f"{found}, ready")

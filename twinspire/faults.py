@@ -113,8 +113,7 @@ def error_from_call(call: FailedCall, target: str) -> TwinspireError:
             return error_from_status(Status.FromString(value))
     code, details = call.code(), call.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE:
-        cause = _first_cause(details)
-        details = f"the server at {target} does not answer ({cause}): start it with `twinspire serve`"
+        details = f"the server at {target} does not answer {_cause_and_remedy(details)}"
     elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
         details = f"the server at {target} did not answer in time: retry, or allow more with timeout_s"
     error = error_from_status(Status(code=code.value[0], message=details))
@@ -126,15 +125,17 @@ def error_from_call(call: FailedCall, target: str) -> TwinspireError:
 _TOO_LARGE = "message larger than max"
 
 
-def _first_cause(details: str) -> str:
-    """Keep what a person can use of gRPC's connection errors."""
-    if "Connection refused" in details:
-        return "connection refused"
+def _cause_and_remedy(details: str) -> str:
+    """Keep what a person can use of gRPC's connection errors, in brackets, and say what to do."""
     if "errors resolving" in details:
-        return "there is no such host"
+        return "(there is no such host): check the address"
     if "handshake" in details.lower():
-        return f"TLS failed: {_tls_cause(details)}"
-    return details.splitlines()[0][:120] if details else "no reason given"
+        return f"(TLS failed: {_tls_cause(details)})"
+    if "Socket closed" in details:
+        return "(it closed the connection): does it speak TLS, or stop?"
+    refused = "Connection refused" in details
+    cause = "connection refused" if refused else details.partition("\n")[0][:120] or "no reason given"
+    return f"({cause}): start it with `twinspire serve`"
 
 
 def _tls_cause(details: str) -> str:

@@ -86,7 +86,10 @@ def test_health_needs_no_key(guarded: Guarded) -> None:
 
 
 def test_clear_text_to_a_tls_server_says_what_failed(guarded: Guarded) -> None:
-    with Client(guarded.target, retries=ONCE) as caller, pytest.raises(errors.Unavailable):
+    with (
+        Client(guarded.target, retries=ONCE) as caller,
+        pytest.raises(errors.Unavailable, match="does it speak TLS"),
+    ):
         caller.search(COLLECTION, "north")
 
 
