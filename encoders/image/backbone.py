@@ -81,16 +81,16 @@ def describe(folder: Path, *, precision: str = "float32") -> Description:
             neighbours is another).
     """
     require("torch", "hf", f"the model in {folder.name!r}")
-    from encoders.image.mobilenet import WIDTH, fold
+    from encoders.image.mobilenet import LAYERS, features_width, fold
 
     check_precision(precision)
     return Description(
         kind=KIND,
         modalities=("image",),
-        dims=WIDTH,
+        dims=features_width(LAYERS),
         max_words=0,
         preprocessing={**image_preprocessing(folder), "precision": precision},
-        architecture={"family": "mobilenet_v2"},
+        architecture={"family": "mobilenet_v2", "layers": list(LAYERS)},
         files={SINGLE: to_safetensors(fold(read_tensors(folder)))},
     )
 
@@ -107,14 +107,14 @@ def _open(card: EncoderCard, folder: Path) -> Any:
     from safetensors.torch import load_file
 
     from encoders.device import device, dtype
-    from encoders.image.mobilenet import MobileNetV2
+    from encoders.image.mobilenet import LAST_LAYER, MobileNetV2
     from retrieval.errors import IncompatibleModel
 
     what = f"model {card.name}@{card.version}"
     if card.architecture.get("family") != "mobilenet_v2":
         raise IncompatibleModel(f"{what}: nothing here computes a {card.architecture.get('family')!r}")
     with torch.device("meta"):
-        model = MobileNetV2()
+        model = MobileNetV2(card.architecture.get("layers", (LAST_LAYER,)))  # older cards name none
     try:
         model.load_state_dict(load_file(folder / SINGLE), strict=True, assign=True)
     except (RuntimeError, SafetensorError, OSError) as error:

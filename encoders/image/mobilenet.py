@@ -3,6 +3,7 @@
 Batch normalisation is folded into the convolutions, so a layer is a convolution with a bias.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +25,10 @@ STAGES = (
     (6, 320, 1, 1),
 )
 STEM_CHANNELS = 32
-WIDTH = 1280  # of the pooled features
+LAST_WIDTH = 1280  # channels of the last convolution
+# The features that are read: the ends of the stages of 96 and of 320 channels, and the last convolution.
+LAST_LAYER = 18
+LAYERS = (13, 17, LAST_LAYER)
 BATCH_NORM_EPSILON = 1e-5
 
 
@@ -63,23 +67,41 @@ class InvertedResidual(nn.Sequential):
 
 
 class MobileNetV2(nn.Module):
-    """Pictures in, the mean of the last feature map out."""
+    """Pictures in, the means of some feature maps out, each of length 1."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers_read: Sequence[int] = LAYERS) -> None:
+        """Make the model; `layers_read` are numbers of its layers, ascending."""
         super().__init__()
+        self._read = tuple(layers_read)
         layers: list[nn.Module] = [Convolution(3, STEM_CHANNELS, 3, stride=2)]
         channels = STEM_CHANNELS
         for expansion, outputs, repeats, stride in STAGES:
             for repeat in range(repeats):
                 layers.append(InvertedResidual(channels, outputs, 1 if repeat else stride, expansion))
                 channels = outputs
-        layers.append(Convolution(channels, WIDTH, 1))
+        layers.append(Convolution(channels, LAST_WIDTH, 1))
         self.features = nn.Sequential(*layers)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute the features of normalised pixels, shape (n, 3, h, w) -> (n, WIDTH)."""
-        features: Tensor = self.features(pixels)  # (n, WIDTH, h / 32, w / 32)
-        return features.mean(dim=(2, 3), dtype=torch.float32)
+        """Compute the features of normalised pixels, shape (n, 3, h, w) -> (n, channels of what is read)."""
+        means = []
+        for number, layer in enumerate(self.features):
+            pixels = layer(pixels)  # at last (n, LAST_WIDTH, h / 32, w / 32)
+            if number in self._read:
+                mean = pixels.mean(dim=(2, 3), dtype=torch.float32)
+                means.append(nn.functional.normalize(mean, dim=1))
+        return torch.cat(means, dim=1)
+
+
+def features_width(layers_read: Sequence[int]) -> int:
+    """Return how many features some layers have together.
+
+    >>> features_width(LAYERS)
+    1696
+    """
+    stages = [outputs for _, outputs, repeats, _ in STAGES for _ in range(repeats)]
+    channels = [STEM_CHANNELS, *stages, LAST_WIDTH]
+    return sum(channels[number] for number in layers_read)
 
 
 def fold(state: "Mapping[str, Any]") -> dict[str, Tensor]:

@@ -27,18 +27,18 @@ _LOWEST: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectionConfig:
-    """How to train a projection. The defaults are what was best on validation pairs of the emoji."""
+    """How to train a projection. The defaults were best for the emoji, those held out left aside."""
 
-    dims: int = 200  # of the common space; at most as wide as the narrower backbone
+    dims: int = 384  # of the common space; at most as wide as the narrower backbone
     start: StartKind = "closed_form"  # canonical correlations; or random
     kernel: bool = True  # linear maps of a Gaussian kernel's features, not of the vectors themselves
     landmarks: int = 1024  # of the kernel, drawn from the training pairs
-    media_gamma: float | None = None  # of the kernel; None = by the validation pairs; 0 = no kernel
+    media_gamma: float | None = None  # of the kernel; None = by cross-validation; 0 = no kernel
     text_gamma: float | None = None
     hidden: int = 0  # width of a hidden layer beside the linear one; 0 = none
     dropout: float = 0.3  # of the hidden layer, and of what the media backbone gives
     noise: float = 0.0  # length of what is added to both inputs while training
-    regularisation: float = 0.0  # of the closed form that training starts from; 0 = by the validation pairs
+    regularisation: float = 0.0  # of the closed form that training starts from; 0 = by cross-validation
 
     temperature: float = 0.07  # at the start; it is learned
     epochs: int = 40

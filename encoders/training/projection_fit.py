@@ -1,7 +1,8 @@
 """Fitting a projection to pairs: a closed form to start from, InfoNCE from there. Writes checkpoints only."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,11 +19,12 @@ from encoders.training.pairs import Floats, Pairs, Rows
 from encoders.training.projection_config import ProjectionConfig
 from encoders.training.projection_objective import PairBatches, ProjectionObjective, means
 
-# What is tried on the validation pairs. A kernel of gamma 0 is none.
-REGULARISATIONS = (0.1, 0.3, 1.0, 3.0)
+# What is tried in cross-validation. A kernel of gamma 0 is none.
+REGULARISATIONS = (0.1, 0.3, 0.6, 1.0, 3.0)
 PENALTIES = (0.1, 0.3, 1.0, 3.0)
-MEDIA_GAMMAS = (0.0, 1.0, 2.0, 4.0, 8.0)
-TEXT_GAMMAS = (0.0, 0.3, 1.0)
+MEDIA_GAMMAS = (0.0, 1.0, 2.0, 4.0)
+TEXT_GAMMAS = (0.0, 1.0, 2.0, 4.0)
+FOLDS = 3
 RANK = 600  # of a kernel's features
 
 Map: TypeAlias = Callable[[Floats], Floats]
@@ -39,8 +41,8 @@ class ProjectionTraining:
     work: Path  # checkpoints
     on_progress: OnEvent
     curves: dict[str, Any] = field(default_factory=dict)
-    chosen: dict[str, float] = field(default_factory=dict)  # by the validation pairs
-    kernels: dict[tuple[str, float, int], KernelMap] = field(default_factory=dict)  # made so far
+    chosen: dict[str, float] = field(default_factory=dict)  # by pairs that are not held out
+    kernels: dict[tuple[str, float, bytes], KernelMap] = field(default_factory=dict)  # made so far
 
     def rows(self, *parts: str) -> Rows:
         """Return the numbers of the pairs of some parts."""
@@ -50,9 +52,21 @@ class ProjectionTraining:
         """Return the backbones' vectors of pairs, row by row."""
         return self.pairs.media[rows], self.texts[self.pairs.caption_of[rows]]
 
+    def folds(self) -> Iterator[tuple[Rows, Rows]]:
+        """Part what is not held out, groups whole: all but a fold, and the fold."""
+        rows = self.rows("train", "validation")
+        groups = self.pairs.groups[rows]
+        drawn = np.random.default_rng(self.config.seed).permutation(np.unique(groups))
+        for fold in np.array_split(drawn, min(FOLDS, len(drawn))):
+            inside = np.isin(groups, fold)
+            yield rows[~inside], rows[inside]
+
     def ranks(self, media: Map, text: Map, part: str) -> CrossModalRanks:
         """Rank a part by what projects media and what projects texts."""
-        rows = self.parts[part]
+        return self.ranks_of(media, text, self.parts[part])
+
+    def ranks_of(self, media: Map, text: Map, rows: Rows) -> CrossModalRanks:
+        """Rank some pairs by what projects media and what projects texts."""
         captions, caption_of = np.unique(self.pairs.caption_of[rows], return_inverse=True)
         return rank_across(media(self.pairs.media[rows]), text(self.texts[captions]), caption_of)
 
@@ -121,9 +135,8 @@ def fit(training: ProjectionTraining) -> Fitted:
 
 
 def _choose(training: ProjectionTraining) -> None:
-    """Choose the kernels, then the regularisation, each by the closed form on the validation pairs."""
-    config, rows = training.config, training.rows("train")
-    chosen = training.chosen
+    """Choose the kernels, then the regularisation, each by the closed form in cross-validation."""
+    config, chosen = training.config, training.chosen
     chosen |= {"media_gamma": 0.0, "text_gamma": 0.0, "regularisation": config.regularisation or 1.0}
     tried: list[tuple[str, tuple[float, ...], float | None]] = [
         ("regularisation", REGULARISATIONS, config.regularisation or None)
@@ -138,10 +151,19 @@ def _choose(training: ProjectionTraining) -> None:
         scores = {}
         for value in values if told is None else ():
             chosen[name] = value
-            reading = _reading(training, rows)
-            ranks = training.ranks(*_closed_form(training, rows, reading), "validation")
-            scores[value] = means(ranks.means())["MRR"]
+            scores[value] = _cross_validated(
+                training, lambda rows: _closed_form(training, rows, _reading(training, rows))
+            )
         chosen[name] = max(scores, key=scores.__getitem__) if scores else float(told or 0)
+        training.kernels = {  # the others are not asked for again
+            key: kernel for key, kernel in training.kernels.items() if key[1] == chosen[f"{key[0]}_gamma"]
+        }
+
+
+def _cross_validated(training: ProjectionTraining, make: Callable[[Rows], tuple[Map, Map]]) -> float:
+    """Return the MRR of maps that are made of some pairs, on others."""
+    found = [training.ranks_of(*make(learned), fold) for learned, fold in training.folds()]
+    return float(np.mean([means(ranks.means())["MRR"] for ranks in found]))
 
 
 def _reading(training: ProjectionTraining, rows: Rows) -> Reading:
@@ -149,7 +171,7 @@ def _reading(training: ProjectionTraining, rows: Rows) -> Reading:
     kernels: dict[str, KernelMap | None] = {}
     for side, vectors in zip(("media", "text"), training.paired(rows), strict=True):
         gamma = training.chosen[f"{side}_gamma"]
-        key = (side, gamma, len(rows))  # the parts differ in their numbers of rows
+        key = (side, gamma, rows.tobytes())
         if gamma and key not in training.kernels:
             training.kernels[key] = gaussian_kernel(
                 vectors,
@@ -233,14 +255,16 @@ def _stage(
 
 def ridge_baseline(training: ProjectionTraining) -> CrossModalRanks:
     """Rank the test pairs by a ridge regression from media to texts, its penalty chosen as all else is."""
-    train_media, train_texts = training.paired(training.rows("train"))
     scores = {
-        penalty: means(training.ranks(*ridge(train_media, train_texts, penalty), "validation").means())["MRR"]
-        for penalty in PENALTIES
+        penalty: _cross_validated(training, partial(_ridge, training, penalty)) for penalty in PENALTIES
     }
     training.chosen["ridge_penalty"] = max(scores, key=scores.__getitem__)
-    media, texts = training.paired(training.rows("train", "validation"))
-    return training.ranks(*ridge(media, texts, training.chosen["ridge_penalty"]), "test")
+    rows = training.rows("train", "validation")
+    return training.ranks(*_ridge(training, training.chosen["ridge_penalty"], rows), "test")
+
+
+def _ridge(training: ProjectionTraining, penalty: float, rows: Rows) -> tuple[Map, Map]:
+    return ridge(*training.paired(rows), penalty)
 
 
 def closed_form(training: ProjectionTraining) -> CrossModalRanks:

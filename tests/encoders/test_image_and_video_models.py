@@ -1,6 +1,7 @@
 """Pictures and videos through CLIP, X-CLIP and MobileNetV2, beside what their makers compute."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,16 @@ from PIL import Image
 from torch.nn import functional
 
 from encoders.encoder import MediaEncoder
-from encoders.image.mobilenet import BATCH_NORM_EPSILON, fold
+from encoders.image.backbone import load
+from encoders.image.mobilenet import (
+    BATCH_NORM_EPSILON,
+    LAST_LAYER,
+    LAYERS,
+    MobileNetV2,
+    features_width,
+    fold,
+)
+from encoders.image.pixels import image_spec
 from encoders.image.preprocessing import image_preprocessing
 from encoders.loading import load_encoder
 from encoders.pretrained.adding import add_encoder
@@ -126,6 +136,35 @@ def test_folding_changes_no_result(folder: Path) -> None:
         picture, folded["features.0.weight"], folded["features.0.bias"], stride=2, padding=1
     )
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_layers_that_are_read_stand_side_by_side(folder: Path) -> None:
+    mobilenet(folder)
+    picture = torch.randn(2, 3, 64, 64)
+    models = {layers: MobileNetV2(layers).eval() for layers in (LAYERS, (17,), (LAST_LAYER,))}
+    for model in models.values():
+        model.load_state_dict(fold(read_tensors(folder)))
+
+    with torch.inference_mode():
+        found = {layers: model(picture) for layers, model in models.items()}
+
+    assert found[LAYERS].shape == (2, features_width(LAYERS))
+    torch.testing.assert_close(found[LAYERS][:, -1280:], found[(LAST_LAYER,)])
+    torch.testing.assert_close(found[LAYERS][:, -1600:-1280], found[(17,)])
+
+
+def test_a_card_that_names_no_layers_keeps_its_vectors(ws: Workspace, folder: Path) -> None:
+    mobilenet(folder)
+    card = opened(ws, folder).card
+    place = model_folder(ws, card.name, card.version)
+    old = replace(card, architecture={"family": "mobilenet_v2"}, dims=1280)
+    spec = image_spec(card.preprocessing)
+    picture = Content(Modality.IMAGE, decoded=pixels(spec.height, spec.width))
+
+    vectors = load(old, place).encode_items([picture])
+
+    last = load(card, place).encode_items([picture])[:, -1280:]
+    np.testing.assert_allclose(vectors, unit(torch.from_numpy(last)), atol=1e-6)
 
 
 def test_a_mobilenet_of_another_width_is_refused(ws: Workspace, folder: Path) -> None:

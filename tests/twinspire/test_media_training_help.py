@@ -24,6 +24,6 @@ def test_the_help_tells_the_defaults_that_hold(command: click.Command, config: A
         if isinstance(value, bool):
             continue  # told by the names of its flags
         if value is None or (name, value) == ("regularisation", 0.0):
-            assert shown[1] == "the best on validation pairs", name
+            assert shown[1] == "the best in cross-validation", name
         else:
             assert shown[1] == str(value), name

@@ -39,7 +39,7 @@ from twinspire.training_option import name_option
     help="The attribute whose equal values are held out together. Equal captions and equal files always are."
     "  [default: none]",
 )
-@click.option("--dims", type=int, help="Width of the common space.  [default: 200]")
+@click.option("--dims", type=int, help="Width of the common space.  [default: 384]")
 @click.option(
     "--start",
     type=click.Choice(["closed_form", "random"]),
@@ -54,12 +54,12 @@ from twinspire.training_option import name_option
 @click.option(
     "--media-gamma",
     type=float,
-    help="Of the media's kernel; 0 = none.  [default: the best on validation pairs]",
+    help="Of the media's kernel; 0 = none.  [default: the best in cross-validation]",
 )
 @click.option(
     "--text-gamma",
     type=float,
-    help="Of the texts' kernel; 0 = none.  [default: the best on validation pairs]",
+    help="Of the texts' kernel; 0 = none.  [default: the best in cross-validation]",
 )
 @click.option("--hidden", type=int, help="A hidden layer beside the linear one; 0 = none.  [default: 0]")
 @click.option("--dropout", type=float, help="Of the hidden layer and of the media's input.  [default: 0.3]")
@@ -67,7 +67,7 @@ from twinspire.training_option import name_option
 @click.option(
     "--regularisation",
     type=float,
-    help="Of the closed form that training starts from.  [default: the best on validation pairs]",
+    help="Of the closed form that training starts from.  [default: the best in cross-validation]",
 )
 @click.option("--temperature", type=float, help="At the start; it is learned.  [default: 0.07]")
 @click.option("--epochs", type=int, help="At most.  [default: 40]")

@@ -15,6 +15,7 @@ from encoders.training.events import Event, StepDone
 from encoders.training.pairs import PairSource, deal_parts, read_pairs
 from encoders.training.projection import Backbone, ProjectionReport, train_projection
 from encoders.training.projection_config import ProjectionConfig
+from encoders.training.projection_fit import ProjectionTraining
 from encoders.training.projection_objective import HeadModule
 from retrieval.content import Content, Modality
 from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingData, ModalityNotServed
@@ -114,6 +115,23 @@ def test_other_media_are_refused(pairs: Workspace, media: Backbone, text: Backbo
 
     with pytest.raises(ModalityNotServed, match="takes image and text, got audio"):
         encoder(pairs).encode_items([Content(Modality.AUDIO)])
+
+
+def test_what_is_chosen_sees_no_held_out_pair(
+    workspace: Workspace, media: Backbone, text: Backbone, pairs: Workspace
+) -> None:
+    held = read_pairs(pairs, "c", media.encoder.card.fingerprint, IMAGES)
+    parts = deal_parts(held.groups, held.group_names, test=0.2, validation=0.1, seed=0)
+    texts = np.zeros((len(held.captions), 4), np.float32)
+    training = ProjectionTraining(held, texts, parts, ProjectionConfig(), workspace.root, print)
+
+    folds = list(training.folds())
+
+    inside = [set(fold.tolist()) for _, fold in folds]
+    assert sum(map(len, inside)) == len(set().union(*inside)) == 96
+    for (learned, fold), number in zip(folds, range(3), strict=True):
+        assert not {*learned.tolist(), *fold.tolist()} & set(parts["test"].tolist()), number
+        assert not set(held.groups[learned].tolist()) & set(held.groups[fold].tolist()), number
 
 
 class Killed(Exception):
