@@ -21,7 +21,7 @@ REMEDIES: Mapping[str, str] = {
     "CORRUPT_ARTIFACT": "`twinspire doctor` looks for what else is damaged",
     "UNAUTHENTICATED": "give the key's file with --api-key-file, or the key in TWINSPIRE_API_KEY",
     "PERMISSION_DENIED": "use a key with that role: `twinspire keys list` shows them on the server",
-    "INVALID_KEYS_FILE": "`twinspire keys list --file FILE` reads it, too",
+    "INVALID_KEYS_FILE": "check the path; `twinspire keys add` makes a keys file",
     "UNUSABLE_WORKSPACE": "check --workspace and TWINSPIRE_WORKSPACE",
 }
 

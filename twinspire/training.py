@@ -24,7 +24,7 @@ MINED_NEIGHBOURS = 30
 SHOWN_METRICS = ("MRR@10", "Recall@10", "MRR", "P@1")
 
 STAGES = {
-    "read": "reading texts and questions",
+    "read": "reading the collection",
     "vectors": "word vectors",
     "texts": "cutting texts into tokens",
     "corpus": "training on texts alone",

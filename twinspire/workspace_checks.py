@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.errors import TwinspireError
+from retrieval.errors import StorageFull, TwinspireError
 from twinspire.checks import Check
 from twinspire.media_checks import check_media
 
@@ -32,9 +32,10 @@ def check_workspace(root: Path) -> Iterator[Check]:
     try:
         workspace = Workspace(root)
     except TwinspireError as error:
-        yield Check(
-            "database", "failed", str(error), "restore twinspire.db from a backup, or upgrade Twinspire"
-        )
+        remedy = "restore twinspire.db from a backup, or upgrade Twinspire"
+        if isinstance(error, StorageFull):
+            remedy = "what is stored is not damaged: with some space it opens again"
+        yield Check("database", "failed", str(error), remedy)
         return
     with workspace:
         yield _check_database(workspace)

@@ -23,6 +23,7 @@ from tests.faults.served import serve
 from tests.indexer.encoders import add_model
 from tests.server.workspaces import COLLECTION as SERVED
 from tests.server.workspaces import build_version, make_workspace
+from twinspire.workspace_checks import check_workspace
 
 
 @pytest.fixture
@@ -59,6 +60,16 @@ def test_on_a_full_disk_publishing_fails_and_the_old_version_serves(disk: Path, 
         ballast.unlink()
         promote(ws, SERVED, build_version(ws))
         assert server.lives()
+
+
+def test_on_a_full_disk_the_doctor_does_not_ask_for_a_backup(disk: Path) -> None:
+    make_workspace(disk / "ws").close()
+    fill(disk)
+
+    (database,) = [check for check in check_workspace(disk / "ws") if check.name == "database"]
+
+    assert (database.state, "disk is full" in database.found) == ("failed", True)
+    assert "not damaged" in database.remedy
 
 
 @pytest.mark.parametrize("overrides", [{"kind": "flat"}, {"kind": "hnsw"}, {"kind": "ivf"}])
