@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retrieval.errors import StorageFull, TwinspireError
+from retrieval.errors import TwinspireError, UnusableWorkspace
 from twinspire.checks import Check
 from twinspire.media_checks import check_media
 
@@ -33,8 +33,8 @@ def check_workspace(root: Path) -> Iterator[Check]:
         workspace = Workspace(root)
     except TwinspireError as error:
         remedy = "restore twinspire.db from a backup, or upgrade Twinspire"
-        if isinstance(error, StorageFull):
-            remedy = "what is stored is not damaged: with some space it opens again"
+        if not isinstance(error, UnusableWorkspace):  # but full, or locked
+            remedy = "nothing says that it is damaged: free some space, end what holds it, and look again"
         yield Check("database", "failed", str(error), remedy)
         return
     with workspace:

@@ -68,8 +68,8 @@ def test_on_a_full_disk_the_doctor_does_not_ask_for_a_backup(disk: Path) -> None
 
     (database,) = [check for check in check_workspace(disk / "ws") if check.name == "database"]
 
-    assert (database.state, "disk is full" in database.found) == ("failed", True)
-    assert "not damaged" in database.remedy
+    assert database.state == "failed"
+    assert "free some space" in database.remedy
 
 
 @pytest.mark.parametrize("overrides", [{"kind": "flat"}, {"kind": "hnsw"}, {"kind": "ivf"}])
