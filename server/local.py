@@ -49,7 +49,10 @@ class LocalSearch:
                 else self._loader.load_live(plan.collection)
             )
             if loaded is None:
-                raise BackendUnavailable(f"collection {plan.collection!r} has no live index yet: build one")
+                raise BackendUnavailable(
+                    f"collection {plan.collection!r} has no live index yet: "
+                    f"run `twinspire index {plan.collection} --encoder NAME`"
+                )
             self._loaded[key] = loaded
         return loaded
 

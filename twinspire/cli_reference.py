@@ -13,7 +13,8 @@ Every command works on a workspace, a folder that holds the database, the models
 
 * Results go to stdout, progress and warnings to stderr. `--json` prints the result for programs.
 * The exit code is 0, or 1 with one line `Error: what went wrong; what to do`. `doctor` also exits 1 when a
-  check fails. Ctrl-C exits with 130 and says how to go on: imports, encoding and training are resumable.
+  check fails. Ctrl-C exits with 130, SIGTERM with 143, and both say how to go on: imports, encoding and
+  training are resumable, and whatever the command started ends with it. `serve` exits with 0.
 * Colours and live progress bars appear on a terminal only; `NO_COLOR=1` switches colours off.
 * `TWINSPIRE_DEBUG=1` shows where an error came from.
 

@@ -83,7 +83,7 @@ def test_the_workspace_can_come_from_the_environment(
         (["versions", "rollback", "films"], "no version to roll back to"),
         (["models", "promote", "absent", "films"], "there is no model 'absent'; `twinspire models` lists"),
         (["search", "x", "--collection", "absent"], "there is no collection 'absent'"),
-        (["search", "x", "--collection", "films"], "index"),
+        (["search", "x", "--collection", "films"], "run `twinspire index films --encoder NAME`"),
         (["search", "x", "--server", "127.0.0.1:1", "--collection", "films"], "does not answer"),
         (["search", "x", "--server", "127.0.0.1", "--collection", "films"], "expected HOST:PORT such as"),
         (["search", "x", "--server", "no.invalid:1", "--collection", "films"], "there is no such host"),
