@@ -1,4 +1,4 @@
-"""Takes all figures of docs/benchmarks.md: `python -m evaluation.bench WORKSPACE COLLECTION OUT`.
+"""Takes the figures of docs/benchmarks.md that the demo suffices for: `python -m evaluation.bench W C OUT`.
 
 Needs a machine that is otherwise idle, over an hour on two cores, and 8 GB of memory for the largest size.
 Writes a JSON file for each, such as `search.json`, and `tables.md` with all tables.
