@@ -162,6 +162,14 @@ class Live:
         with served:
             try:
                 await self._freshness.catch_up(served.loaded)
+            except TwinspireError as error:  # such as a workspace that may only be read
+                log(
+                    "some items cannot be found yet",
+                    level=logging.WARNING,
+                    collection=served.loaded.collection,
+                    reason=error.reason,
+                    why=str(error),
+                )
             except Exception as error:
                 unexpected("catch up", error)
 

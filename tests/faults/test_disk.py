@@ -104,6 +104,7 @@ def test_on_a_read_only_disk_writes_are_a_failed_precondition_and_searches_succe
         assert (failure.code, failure.reason) == (StatusCode.FAILED_PRECONDITION, "UNUSABLE_WORKSPACE")
         assert server.missing(["north", "never"]) == ["never"]
         assert server.lives()
+    assert "unexpected" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(
