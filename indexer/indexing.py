@@ -170,7 +170,11 @@ def index_collection(
         report = _unchanged(build) or _build(build)
         if promote:
             with build.stage("publish"):
-                publishing.promote(ws, collection, report.version, build.seen_live)
+                # Another job may have promoted the very version meanwhile: that is no quarrel.
+                done = live_version(ws, collection) == report.version
+                publishing.promote(
+                    ws, collection, report.version, report.version if done else build.seen_live
+                )
         pruned = prune(ws, collection, keep)
         if promote:
             drop_superseded_segments(ws, collection)

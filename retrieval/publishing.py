@@ -178,7 +178,7 @@ def promote(
         FailedPrecondition: if it is quarantined.
         CorruptArtifact: if its files differ from its manifest; it is quarantined then.
         PartialIndex: if it lacks vectors that were there when it was built.
-        VersionMoved: if a third one became live meanwhile.
+        VersionMoved: if another one became live meanwhile.
     """
     _require_ready(ws, collection, version)
     try:
@@ -191,7 +191,7 @@ def promote(
     with ws.atomic() as db:
         _require_ready(ws, collection, version)
         live = live_version(ws, collection) or ""
-        if expected is not None and live not in (expected, version):
+        if expected is not None and live != expected:
             raise VersionMoved(
                 f"expected live version {expected or 'none'}, found {live or 'none'}", live_version=live
             )

@@ -79,6 +79,19 @@ def test_the_live_version_and_the_one_before_it_are_never_pruned(filled: Workspa
     assert roll_back(filled, "c") == versions[0]
 
 
+def test_a_version_that_another_job_promoted_meanwhile_is_no_quarrel(filled: Workspace) -> None:
+    index_collection(filled, "c", "test")
+    add_items(filled, 300, 310)
+    wanted = index_collection(filled, "c", "test", promote=False)
+
+    def promote_it_first(progress: Progress) -> None:
+        if progress.stage == "publish":
+            promote(filled, "c", wanted.version)
+
+    assert index_collection(filled, "c", "test", on_progress=promote_it_first).version == wanted.version
+    assert live_version(filled, "c") == wanted.version
+
+
 def test_of_two_publishers_the_loser_is_told_and_its_version_stays_published(filled: Workspace) -> None:
     first = index_collection(filled, "c", "test")
     add_items(filled, 300, 310)

@@ -123,7 +123,7 @@ def batch_too_long(running: Running) -> Any:
 
 def expired(running: Running) -> Any:
     request = search_pb2.SearchRequest(collection=COLLECTION, query=search_pb2.Query(text=SECRET))
-    return running.search.Search(request, timeout=1e-9)
+    return running.search.Search(request, timeout=-1.0)
 
 
 def overloaded(running: Running) -> Any:

@@ -101,16 +101,6 @@ def test_the_loser_of_two_publishers_is_told(workspace: Workspace) -> None:
     assert live_version(workspace, "c") == second
 
 
-def test_what_another_publisher_promoted_already_is_no_quarrel(workspace: Workspace) -> None:
-    first, second = (publish_some(workspace, seed=seed) for seed in range(2))
-    promote(workspace, "c", first)
-    promote(workspace, "c", second, expected=first)
-
-    promote(workspace, "c", second, expected=first)
-
-    assert live_version(workspace, "c") == second
-
-
 def test_of_many_publishers_at_once_one_wins(workspace: Workspace) -> None:
     first, *others = (publish_some(workspace, seed=seed) for seed in range(6))
     promote(workspace, "c", first)
