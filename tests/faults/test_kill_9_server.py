@@ -34,12 +34,14 @@ def test_what_a_killed_server_acknowledged_is_there_and_found(root: Path, failpo
                 server.upsert(f"kept{number}")
                 acknowledged.append(f"kept{number}")
         assert server.end() == -signal.SIGKILL
-    assert acknowledged == [f"kept{number}" for number in range(BEFORE)]
+    # Catching up after the start may pass the encoder's points as well, with an item that was just stored.
+    assert 0 < len(acknowledged) <= BEFORE
 
     with Workspace(root) as ws:
         check_consistency(ws, COLLECTION)
     with serve(root) as server:
         assert server.missing(acknowledged) == []
         assert set(acknowledged) <= set(server.search("far", limit=100))
-        server.upsert(f"kept{BEFORE}")
-        assert server.search("far", limit=5) == ["far", *(f"kept{number}" for number in range(BEFORE + 1))]
+        again = [*acknowledged, f"kept{len(acknowledged)}"]
+        server.upsert(again[-1])
+        assert server.search("far", limit=1 + len(again)) == ["far", *again]
