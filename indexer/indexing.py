@@ -25,7 +25,7 @@ from retrieval import publishing
 from retrieval.collections import require_collection
 from retrieval.content import Modality
 from retrieval.embeddings import embedded_keys, read_embeddings
-from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError
+from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError, VersionMoved
 from retrieval.failpoints import failpoint
 from retrieval.index import Keys, Vectors
 from retrieval.index_build import build_index, redis_module
@@ -36,7 +36,7 @@ from retrieval.manifest import Manifest
 from retrieval.publishing import live_version
 from retrieval.registry import ModelRow, find_model, start_job
 from retrieval.segments import drop_superseded_segments, pending_segments, split_long_items
-from retrieval.windows import window_media
+from retrieval.windows import wanted_window_s, window_media
 from retrieval.workspace import Workspace
 
 JOB_KIND = "index"
@@ -143,7 +143,8 @@ def index_collection(
         InvalidInput: if a parameter is unknown or out of range.
         EncoderFault: if the encoder makes vectors that cannot be used; nothing is published.
         ModalityNotServed: if the encoder takes none of the items.
-        VersionMoved: if another version became live meanwhile; this one stays published.
+        VersionMoved: if another version became live meanwhile, and this one stays published; or if windows
+            of another length were asked for meanwhile, and nothing is published.
     """
     require_collection(ws, collection)
     model = find_model(ws, encoder_name)
@@ -231,6 +232,7 @@ def _build(build: _Build) -> IndexReport:
         staged = publishing.new_version_folder(ws, collection)
         try:
             manifest = _build_into(staged, build, encoder, up_to_key, queries, words)
+            _require_same_windows(build)
             with build.stage("publish"):
                 version = publishing.publish(ws, collection, staged, manifest)
         finally:
@@ -317,6 +319,16 @@ def _build_into(
     )
     with build.stage("fuse"):
         return replace(manifest, fusion=fuse(ws, staged, manifest, encoder, queries, words))
+
+
+def _require_same_windows(build: _Build) -> None:
+    """Refuse to publish an index that lacks its windows, since another job or a rollback wanted others."""
+    wanted = wanted_window_s(build.ws, build.collection)
+    if wanted != build.window_s:
+        raise VersionMoved(
+            f"windows: this index was to have {build.window_s:g} s, meanwhile {wanted:g} s were asked for:"
+            " index again, one length at a time"
+        )
 
 
 def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:

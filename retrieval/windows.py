@@ -40,12 +40,17 @@ def window_media(ws: Workspace, collection: str, window_s: float | None = None) 
     owner = collection_rowid(ws, collection)
     with ws.atomic() as db:
         if window_s is None:
-            window_s = float(ws.fetch("SELECT window_s FROM collections WHERE rowid = ?", (owner,))[0][0])
+            window_s = wanted_window_s(ws, collection)
         else:
             db.execute("UPDATE collections SET window_s = ? WHERE rowid = ?", (window_s, owner))
         if window_s:
             _cut(ws, collection, owner, window_s)
     return window_s
+
+
+def wanted_window_s(ws: Workspace, collection: str) -> float:
+    """Return the length of the windows that a collection is being cut into; 0 if there are none."""
+    return float(ws.fetch("SELECT window_s FROM collections WHERE name = ?", (collection,))[0][0])
 
 
 def _cut(ws: Workspace, collection: str, owner: int, window_s: float) -> None:

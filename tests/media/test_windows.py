@@ -13,6 +13,7 @@ from indexer.progress import Progress
 from retrieval.content import Modality
 from retrieval.database import Database
 from retrieval.embeddings import embedded_keys
+from retrieval.errors import VersionMoved
 from retrieval.exact_index import KEYS_FILE
 from retrieval.items import Item, upsert_items
 from retrieval.media_roots import uri_of
@@ -85,6 +86,19 @@ def test_the_live_version_answers_the_same_after_an_index_that_was_interrupted(s
     with searching(song) as searcher:
         assert found(searcher) == before
         np.testing.assert_array_equal(searcher.item_vector("song.wav"), vector)
+
+
+def test_an_index_whose_windows_another_job_changed_is_not_published(song: Workspace) -> None:
+    live = live_version(song, "c")
+
+    def another_job(progress: Progress) -> None:
+        if progress.stage == "encode" and not progress.done:
+            window_media(song, "c", 5)
+
+    with pytest.raises(VersionMoved, match="to have 2 s, meanwhile 5 s"):
+        index_collection(song, "c", "pitch", windows_s=2, promote=False, on_progress=another_job)
+    assert live_version(song, "c") == live
+    assert index_collection(song, "c", "pitch", windows_s=2).count == 11
 
 
 @pytest.mark.usefixtures("redis_backend")
