@@ -1,7 +1,7 @@
 """Checking the fields of configs and shapes: every error names the field and what it should be."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args
 
 from retrieval.errors import InvalidInput
@@ -25,10 +25,7 @@ def check_above_zero(checked: object, *names: str) -> None:
     Raises:
         InvalidInput: naming the first that is not.
     """
-    for name in names:
-        got = getattr(checked, name)
-        if not 0 < got < math.inf:
-            raise InvalidInput(f"{name}: expected more than 0, got {got}", field=name)
+    _check(checked, names, "more than 0", lambda got: 0 < got < math.inf)
 
 
 def check_below_one(checked: object, *names: str) -> None:
@@ -37,10 +34,7 @@ def check_below_one(checked: object, *names: str) -> None:
     Raises:
         InvalidInput: naming the first that is not.
     """
-    for name in names:
-        got = getattr(checked, name)
-        if not 0 <= got < 1:
-            raise InvalidInput(f"{name}: expected 0 to below 1, got {got}", field=name)
+    _check(checked, names, "0 to below 1", lambda got: 0 <= got < 1)
 
 
 def check_held_out(checked: object, *names: str) -> None:
@@ -49,10 +43,7 @@ def check_held_out(checked: object, *names: str) -> None:
     Raises:
         InvalidInput: naming the first that does not.
     """
-    for name in names:
-        got = getattr(checked, name)
-        if not 0 < got <= 0.5:
-            raise InvalidInput(f"{name}: expected more than 0 to 0.5, got {got}", field=name)
+    _check(checked, names, "more than 0 to 0.5", lambda got: 0 < got <= 0.5)
 
 
 def check_choice(checked: object, **choices: Any) -> None:
@@ -66,3 +57,10 @@ def check_choice(checked: object, **choices: Any) -> None:
         if got not in known:
             expected = f"{', '.join(known[:-1])} or {known[-1]}"
             raise InvalidInput(f"{name}: expected {expected}, got {got!r}", field=name)
+
+
+def _check(checked: object, names: Sequence[str], expected: str, holds: Callable[[Any], bool]) -> None:
+    for name in names:
+        got = getattr(checked, name)
+        if not holds(got):
+            raise InvalidInput(f"{name}: expected {expected}, got {got}", field=name)

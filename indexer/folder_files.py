@@ -27,9 +27,8 @@ THUMBNAILS = "thumbnails"  # the folder within the workspace
 # Attributes that are told from the file's content.
 FACTS = ("duration_s", "width", "height", "sample_rate", "channels")
 DURATION_DIGITS = 3
-LARGEST_BYTES = (
-    DEFAULT_LIMITS.max_video_bytes
-)  # of any file; what each kind may have is seen when it is opened
+# Of any file; what each kind may have is seen when it is opened.
+LARGEST_BYTES = DEFAULT_LIMITS.max_video_bytes
 
 
 @dataclass(slots=True)

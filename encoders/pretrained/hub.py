@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from encoders.extras import require
 from retrieval.errors import BackendUnavailable, ModelNotFound, UnreadableSource
@@ -15,6 +15,7 @@ CONFIG_FILE = "config.json"
 WANTED = ("*.safetensors", "*.json", "*.txt")
 LEGACY = "pytorch_model.bin"
 UNWANTED = ("onnx/*", "openvino/*", "coreml/*")
+_T = TypeVar("_T")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -79,10 +80,7 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         UnreadableSource: if there is none.
     """
-    value = _json(file)
-    if not isinstance(value, dict):
-        raise UnreadableSource(f"{file.name}: expected a JSON object, got {type(value).__name__}")
-    return value
+    return _read(file, dict, "object")
 
 
 def read_json_list(file: Path) -> list[Any]:
@@ -91,14 +89,14 @@ def read_json_list(file: Path) -> list[Any]:
     Raises:
         UnreadableSource: if there is none.
     """
-    value = _json(file)
-    if not isinstance(value, list):
-        raise UnreadableSource(f"{file.name}: expected a JSON array, got {type(value).__name__}")
-    return value
+    return _read(file, list, "array")
 
 
-def _json(file: Path) -> Any:
+def _read(file: Path, kind: type[_T], name: str) -> _T:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UnreadableSource(f"{file.name}: expected a JSON file of a pretrained model") from error
+    if not isinstance(value, kind):
+        raise UnreadableSource(f"{file.name}: expected a JSON {name}, got {type(value).__name__}")
+    return value
