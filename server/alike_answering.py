@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from retrieval.errors import TwinspireError
 from retrieval.search import ScoreKind, SearchParams, SearchResult
 from retrieval.searcher import Searcher
-from server.calls import unexpected
+from server.failures import known
 from server.translation.answers import AnswerWriter, batch_to, timing_to
 from server.translation.vectors import unit_vectors
 
@@ -67,8 +67,8 @@ class AlikeAnswerer:
         try:
             outcomes = self._search(blocks)
         except Exception as error:
-            known = error if isinstance(error, TwinspireError) else unexpected("search", error)
-            return [[known] * len(block) for block in blocks]
+            failure = known("search", error)
+            return [[failure] * len(block) for block in blocks]
         answers: list[bytes | list[Outcome]] = []
         first = 0
         for block in blocks:

@@ -29,7 +29,7 @@ from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.alike_answering import AlikeAnswerer, Block, Outcome
 from server.aspects import Aspects
-from server.calls import unexpected
+from server.failures import known
 from server.prepared import PreparedEncoder
 from server.translation.answers import AnswerWriter, Origin, timing_to
 from server.translation.queries import Part, Plan
@@ -128,9 +128,9 @@ class Answerer:
         try:
             prepared = self.encoder.prepare([content for _, _, content in owners])
         except Exception as error:
-            known = _known("decode", error)
+            failure = known("decode", error)
             for task, _, _ in owners:
-                task.error = known
+                task.error = failure
             return 0
         size = 0
         for task, at, content in _decoded(owners, prepared):
@@ -150,7 +150,7 @@ class Answerer:
             self._encode(waiting)
         except Exception as error:
             if len(waiting) == 1:
-                waiting[0].error = _known("encode", error)
+                waiting[0].error = known("encode", error)
             else:  # find the one that it was
                 for task in waiting:
                     self.encode([task])
@@ -242,7 +242,7 @@ class Answerer:
                 queries.append(self._query(task))
                 asked.append(at)
             except Exception as error:
-                task.error = _known("query", error)
+                task.error = known("query", error)
             outcomes.append(task.error or b"")
         for at, result in zip(asked, self._search(queries), strict=True):
             task = tasks[at]
@@ -257,7 +257,7 @@ class Answerer:
         try:
             return self._searcher.search(queries)
         except Exception as error:
-            return [_known("search", error)] * len(queries)
+            return [known("search", error)] * len(queries)
 
     def _query(self, task: Task) -> VectorQuery:
         if task.error is not None:
@@ -372,7 +372,3 @@ def check_content(encoder: Encoder | None, content: Content, field: str) -> None
     if content.modality not in encoder.card.modalities:
         served = ", ".join(encoder.card.modalities)
         raise ModalityNotServed(f"{field}: the encoder takes {served}, got {content.modality}")
-
-
-def _known(where: str, error: Exception) -> TwinspireError:
-    return error if isinstance(error, TwinspireError) else unexpected(where, error)

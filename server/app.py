@@ -21,11 +21,12 @@ from retrieval.workspace import DATABASE_FILE, Workspace
 from server import health as health_service
 from server import reflection
 from server.access import Access
-from server.calls import Calls, UnknownMethods, unexpected
+from server.calls import Calls, UnknownMethods
 from server.certificates import Certificates
 from server.collection_service import CollectionService
 from server.config import ServerConfig
 from server.encoder_service import EncoderService
+from server.failures import unexpected
 from server.gate import Gate
 from server.health import SEARCH_SERVICE, Health
 from server.item_service import ItemService

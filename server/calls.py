@@ -5,69 +5,32 @@ or UNKNOWN, and a raised exception with UNKNOWN and its text.
 """
 
 import asyncio
-import logging
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import partial
-from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
-from retrieval.errors import InternalError, TwinspireError, Unimplemented
+from retrieval.errors import TwinspireError, Unimplemented
 from server.access import Guard
-from server.errors import MalformedRequest, RequestTooLarge, ShuttingDown
+from server.errors import ShuttingDown
+from server.failures import last_word
 from server.gate import Gate
-from server.logs import log
-from server.memory import BadEnds, MemoryReturn
+from server.incoming import Incoming, Intake, RequestT
+from server.memory import BadEnds
 from server.metrics import Metrics
 from server.status import DETAILS_KEY, status_of
-from server.wire import refuse_two_kinds
 
-RequestT = TypeVar("RequestT", bound=Message)
 Context: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Answer: TypeAlias = bytes | Message
 UnaryMethod: TypeAlias = Callable[[RequestT, Context], Awaitable[Answer]]
 StreamMethod: TypeAlias = Callable[[RequestT, Context], AsyncIterator[Answer]]
-
-
-class Incoming(Generic[RequestT]):
-    """A request as it came, which is parsed only if its bytes do not tell enough."""
-
-    __slots__ = ("_charge", "_parse", "data")
-
-    def __init__(
-        self, data: bytes, parse: Callable[[bytes], RequestT], charge: Callable[[int], None] | None
-    ) -> None:
-        self.data = data
-        self._parse = parse
-        self._charge = charge
-
-    def parse(self) -> RequestT:
-        """Parse it, and charge for what is in it.
-
-        Raises:
-            MalformedRequest, AmbiguousRequest: if it is no such message.
-            RateLimited: if it costs more than its key has left.
-        """
-        return self._parse(self.data)
-
-    def charge(self, cost: int) -> None:
-        """Charge for a request that is not going to be parsed.
-
-        Raises:
-            RateLimited: if it costs more than its key has left.
-        """
-        if self._charge is not None:
-            self._charge(cost)
-
-
+BytesMethod: TypeAlias = Callable[[Incoming[RequestT], Context], Awaitable[Answer]]
 Begin: TypeAlias = Callable[
     [bytes, float | None, Callable[[int], None], Callable[[Any], None]], Callable[[], None] | None
 ]
-BytesMethod: TypeAlias = Callable[[Incoming[RequestT], Context], Awaitable[Answer]]
 
 
 class Calls:
@@ -76,8 +39,7 @@ class Calls:
     def __init__(self, metrics: Metrics, gate: Gate, max_request_bytes: int) -> None:
         self._metrics = metrics
         self._gate = gate
-        self._max_request_bytes = max_request_bytes
-        self._memory = MemoryReturn()
+        self._intake = Intake(max_request_bytes)
         self._bad_ends = BadEnds()
 
     def unary(
@@ -110,7 +72,7 @@ class Calls:
             try:
                 self._gate.enter()
                 try:
-                    incoming = self._let_in(request, data, context, guard)
+                    incoming = self._intake.take(request, data, context, guard)
                     answer = _serialised(await method(incoming, context))
                 finally:
                     self._gate.leave()
@@ -120,8 +82,8 @@ class Calls:
                 record(started, "CANCELLED")
                 raise
             except Exception as error:
-                failure = _failure(name, error)
-            data, incoming = b"", None  # see _failure
+                failure = last_word(name, error)
+            data, incoming = b"", None  # see last_word
             return await self._abort(context, record, started, failure)
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -140,7 +102,7 @@ class Calls:
         record = self._recorder(name)
 
         def attempt(context: Any, data: bytes) -> Callable[[], None] | None:
-            if len(data) > self._max_request_bytes or not self._gate.has_room:
+            if len(data) > self._intake.max_bytes or not self._gate.has_room:
                 return None
             started = time.perf_counter()
 
@@ -158,11 +120,11 @@ class Calls:
                 elif isinstance(outcome, asyncio.CancelledError):
                     record(started, "CANCELLED")
                 else:
-                    context.fail(*self._told(record, started, _failure(name, outcome)))
+                    context.fail(*self._told(record, started, last_word(name, outcome)))
 
             end = begin(data, context.deadline, admit, then)
             if end is not None:
-                self._memory.took(len(data))
+                self._intake.memory.took(len(data))
                 self._gate.enter()
             return end
 
@@ -182,7 +144,9 @@ class Calls:
             started = time.perf_counter()
             try:
                 with self._gate.stream():
-                    async for answer in method(self._take(request, data, context, guard), context):
+                    async for answer in method(
+                        self._intake.take(request, data, context, guard).parse(), context
+                    ):
                         await context.write(_serialised(answer))
                 record(started, "OK")
                 return
@@ -190,8 +154,8 @@ class Calls:
                 record(started, "CANCELLED")
                 raise
             except Exception as error:
-                failure = _failure(name, error)
-            data = b""  # see _failure
+                failure = last_word(name, error)
+            data = b""  # see last_word
             await self._abort(context, record, started, failure)
 
         return grpc.unary_stream_rpc_method_handler(handle)
@@ -216,7 +180,9 @@ class Calls:
                         started = time.perf_counter()
                         self._gate.enter()
                         try:
-                            answer = await method(self._take(request, data, context, guard), context)
+                            answer = await method(
+                                self._intake.take(request, data, context, guard).parse(), context
+                            )
                             await context.write(_serialised(answer))
                         finally:
                             self._gate.leave()
@@ -226,8 +192,8 @@ class Calls:
                 record(started, "CANCELLED")
                 raise
             except Exception as error:
-                failure = _failure(name, error)
-            data = None  # see _failure
+                failure = last_word(name, error)
+            data = None  # see last_word
             await self._abort(context, record, started, failure)
 
         return grpc.stream_stream_rpc_method_handler(handle)
@@ -240,50 +206,6 @@ class Calls:
             await self._abort(context, record, time.perf_counter(), failure)
 
         return grpc.stream_stream_rpc_method_handler(handle)
-
-    def _let_in(
-        self, request: type[RequestT], data: bytes, context: Context, guard: Guard | None
-    ) -> Incoming[RequestT]:
-        """Take a request of somebody who may make it, unparsed."""
-        if guard is None:
-            self._check_size(data)
-            return Incoming(data, partial(self._parse, request), None)
-        principal = guard.admit(context)
-        guard.charge(principal)
-        self._check_size(data)
-
-        def parse(data: bytes) -> RequestT:
-            message = self._parse(request, data)
-            guard.charge_for(principal, message)
-            return message
-
-        return Incoming(data, parse, partial(guard.charge_count, principal))
-
-    def _take(self, request: type[RequestT], data: bytes, context: Context, guard: Guard | None) -> RequestT:
-        """Parse a request, of somebody who may make it; a stream's next one may be of a key revoked since."""
-        if guard is None:
-            self._check_size(data)
-            return self._parse(request, data)
-        principal = guard.admit(context)
-        guard.charge(principal)
-        self._check_size(data)
-        message = self._parse(request, data)
-        guard.charge_for(principal, message)
-        return message
-
-    def _check_size(self, data: bytes) -> None:
-        self._memory.took(len(data))
-        if len(data) > self._max_request_bytes:
-            raise RequestTooLarge(len(data), self._max_request_bytes)
-
-    @staticmethod
-    def _parse(request: type[RequestT], data: bytes) -> RequestT:
-        try:
-            message = request.FromString(data)
-        except DecodeError:
-            raise MalformedRequest(request.DESCRIPTOR.name) from None
-        refuse_two_kinds(message, data)
-        return message
 
     async def _next(self, context: Context) -> bytes | None:
         """Read a stream's next request, None at its end; a stopping server does not wait for it."""
@@ -340,28 +262,6 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 def _serialised(answer: Answer) -> bytes:
     return answer if isinstance(answer, bytes) else answer.SerializeToString()
-
-
-def _failure(method: str, error: BaseException) -> TwinspireError:
-    known = error if isinstance(error, TwinspireError) else unexpected(method, error)
-    if isinstance(error, InternalError) and "error_id" not in error.metadata:
-        error.metadata["error_id"] = _log_fault("fault of ours", method, error)
-    # The library keeps an aborted call's frame in a circle until the garbage collector comes, which it
-    # seldom does: the frames of the error, and the request's bytes in them, must not hang on it.
-    known.__context__ = known.__cause__ = None
-    return known.with_traceback(None)
-
-
-def unexpected(where: str, error: BaseException) -> InternalError:
-    """Log an error that nobody foresaw, and return one that tells its reader only where to look it up."""
-    error_id = _log_fault("unexpected error", where, error)
-    return InternalError(f"internal error {error_id}: the server's log has more", error_id=error_id)
-
-
-def _log_fault(message: str, where: str, error: BaseException) -> str:
-    error_id = secrets.token_hex(8)
-    log(message, level=logging.ERROR, error=error, where=where, error_id=error_id)
-    return error_id
 
 
 class UnknownMethods(grpc.GenericRpcHandler):

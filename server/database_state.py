@@ -4,8 +4,7 @@ import time
 
 from protos.twinspire.v1 import server_pb2 as pb
 from retrieval.deadlines import work_until
-from retrieval.errors import TwinspireError
-from server.calls import unexpected
+from server.failures import known
 
 # An administrator waits; whoever only asks for the limits should not wait long.
 _TIMEOUT_S = 2.0
@@ -20,10 +19,8 @@ def redis_state() -> tuple[str, pb.DatabaseState]:
     try:
         with work_until(time.perf_counter() + _TIMEOUT_S):
             health = redis_health(redis_server())
-    except TwinspireError as error:
-        return "", pb.DatabaseState(fault=error.reason)
     except Exception as error:
-        return "", pb.DatabaseState(fault=unexpected("database state", error).reason)
+        return "", pb.DatabaseState(fault=known("database state", error).reason)
     return health.version, pb.DatabaseState(
         nodes=health.nodes,
         cluster=health.is_cluster,

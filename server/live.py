@@ -15,8 +15,8 @@ from retrieval.collections import collection_names, require_collection
 from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
 from retrieval.publishing import live_version, promote
 from retrieval.workspace import Workspace
-from server.calls import unexpected
 from server.config import ServerConfig
+from server.failures import known, unexpected
 from server.freshness import make_freshness
 from server.health import Health
 from server.loading import LoadedVersion, Loader
@@ -294,15 +294,15 @@ class Live:
             raise  # it may pass
         except Exception as error:
             # What is served already stays: an old version answers better than none.
-            known = error if isinstance(error, TwinspireError) else unexpected("load", error)
+            failure = known("load", error)
             log(
                 "version refused",
                 level=logging.ERROR,
                 collection=collection,
-                reason=known.reason,
-                why=str(known),
+                reason=failure.reason,
+                why=str(failure),
             )
-            self._metrics.errors.labels(known.reason).inc()
+            self._metrics.errors.labels(failure.reason).inc()
             return
         current = self._served.get(collection)
         if loaded is None:

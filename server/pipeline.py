@@ -16,7 +16,7 @@ from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome
 from server.answering import Answerer, Task
-from server.calls import unexpected
+from server.failures import unexpected
 from server.jobs import Delivery, Job, Promise, Room, Stage, deliver_soon
 from server.metrics import Metrics
 from server.prepared import PreparedEncoder
@@ -252,8 +252,8 @@ class Pipeline:
             with work_until(_last_deadline([job for job, _ in taken])):
                 outcomes, answers = self._answerer.answer_all(tasks, blocks)
         except BaseException as error:
-            known = unexpected("answer", error)
-            outcomes, answers = [known] * len(tasks), [[known] * len(block) for block in blocks]
+            failure = unexpected("answer", error)
+            outcomes, answers = [failure] * len(tasks), [[failure] * len(block) for block in blocks]
         deliveries: list[Delivery] = []
         next_outcome, next_answer = iter(outcomes), iter(answers)
         for job, work in taken:

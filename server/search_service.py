@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from protos.twinspire.v1 import search_pb2 as pb
 from retrieval.errors import DeadlineExceeded, InvalidInput, Overloaded, TwinspireError
 from server.alike_answering import Block, Outcome
-from server.calls import Context, Incoming, unexpected
+from server.calls import Context
+from server.failures import known
+from server.incoming import Incoming
 from server.live import Live
 from server.metrics import Metrics
 from server.served import Served
@@ -65,8 +67,7 @@ class SearchService:
             except (Overloaded, DeadlineExceeded):
                 raise
             except Exception as error:  # such as a version that is gone: each search is told
-                answer = [error if isinstance(error, TwinspireError) else unexpected("BatchSearch", error)]
-                answer *= len(told[1])
+                answer = [known("BatchSearch", error)] * len(told[1])
             return answer if isinstance(answer, bytes) else batch_to([*map(self._told, answer)])
         return await self._answer_each(incoming.parse(), incoming.data, deadline)
 
@@ -165,9 +166,9 @@ class SearchService:
         return outcome if isinstance(outcome, bytes) else self._failed(outcome)
 
     def _failed(self, error: Exception) -> status_pb2.Status:
-        known = error if isinstance(error, TwinspireError) else unexpected("BatchSearch", error)
-        self._metrics.errors.labels(known.reason).inc()
-        return status_of(known)
+        failure = known("BatchSearch", error)
+        self._metrics.errors.labels(failure.reason).inc()
+        return status_of(failure)
 
 
 def deadline_of(context: Context) -> float | None:
