@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from retrieval.device import DeviceNotThere
 from retrieval.exact_index import Rows
-from retrieval.faiss_index import FaissIndex, faiss
+from retrieval.faiss_index import FaissIndex
+from retrieval.faiss_library import faiss
 from retrieval.index import Capabilities, Keys, Vectors
 from retrieval.index_types import IndexParameters
 

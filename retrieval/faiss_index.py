@@ -1,14 +1,11 @@
-"""The FAISS index: a scan, a graph (HNSW) or inverted lists (IVF). The only module that imports faiss.
+"""The FAISS index: a scan, a graph (HNSW) or inverted lists (IVF).
 
 A FAISS id is a position in `keys.npy`, which is ascending: no id map is stored, so none can disagree.
 """
 
-import errno
 import functools
-import os
 import threading
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.errors import BackendUnavailable, CorruptArtifact, StorageFull
+from retrieval.errors import CorruptArtifact
 from retrieval.exact_index import (
     KEYS_FILE,
     VECTORS_FILE,
@@ -29,15 +26,10 @@ from retrieval.exact_index import (
     rows_of,
     scan,
 )
+from retrieval.faiss_library import apply_threads, faiss
 from retrieval.index import Capabilities, Keys, Neighbors, Selection, Vectors
 from retrieval.index_types import IndexParameters
 from retrieval.planner import graph_effort, plan_filtered, scan_way
-
-# Idle OpenMP threads would spin, which costs several times the work itself when the cores are busy with
-# something else. It is read when the library is loaded.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-faiss: Any = import_module("faiss")  # its stubs do not know the keyword arguments of its Python layer
 
 FAISS_FILE = "index.faiss"
 
@@ -53,30 +45,7 @@ SCAN_SHARE = 10
 # Quantised scores only choose candidates: this many for each hit are scored again from the vectors.
 RESCORE_FACTOR = 4
 
-_threads = 0
-_thread_state = threading.local()
 _reading = threading.Lock()
-
-
-def set_search_threads(count: int) -> None:
-    """Set how many OpenMP threads one FAISS call may use, in whichever thread it runs.
-
-    0 = as many as OMP_NUM_THREADS says, or else as there are cores.
-    """
-    global _threads
-    _threads = count
-
-
-def _apply_threads() -> None:
-    # OpenMP keeps the number per calling thread.
-    if getattr(_thread_state, "threads", -1) != _threads:
-        faiss.omp_set_num_threads(_threads or _default_threads())
-        _thread_state.threads = _threads
-
-
-def _default_threads() -> int:
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +124,7 @@ class FaissIndex:
     ) -> Neighbors:
         """Find the nearest vectors of each query, as the planner thinks best where there is a filter."""
         check_queries(queries, self.dims)
-        _apply_threads()
+        apply_threads()
         queries = np.ascontiguousarray(queries, dtype=np.float32)
         if selection is not None:
             return self._search_filtered(queries, limit, selection, effort, exact)
@@ -310,63 +279,3 @@ class _StorageView(np.ndarray[Any, Any]):
     """An array over memory that a FAISS index owns."""
 
     owner: Any
-
-
-class FaissBuilder:
-    """Builds a FAISS index batch by batch, so that memory holds the index and one batch."""
-
-    def __init__(self, dims: int, parameters: IndexParameters) -> None:
-        """Make an empty index."""
-        _apply_threads()
-        self._index = _empty_index(dims, parameters)
-
-    def train(self, sample: Vectors) -> None:
-        """Learn what quantisation and inverted lists need; others need nothing."""
-        if len(sample):
-            self._index.train(sample)
-
-    def add(self, vectors: Vectors) -> None:
-        """Add vectors, whose keys follow those already added."""
-        _apply_threads()
-        self._index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-
-    def write(self, folder: Path) -> None:
-        """Write the index file.
-
-        Raises:
-            StorageFull: if the disk is full.
-            BackendUnavailable: if it cannot be written for another reason.
-        """
-        try:
-            faiss.write_index(self._index, str(folder / FAISS_FILE))
-        except RuntimeError as error:
-            if os.strerror(errno.ENOSPC) in str(error):
-                raise StorageFull("the disk is full: free some space and retry") from error
-            raise BackendUnavailable(f"FAISS cannot write {FAISS_FILE}") from error
-
-
-def _empty_index(dims: int, parameters: IndexParameters) -> Any:
-    metric = faiss.METRIC_INNER_PRODUCT
-    codes = {"f16": faiss.ScalarQuantizer.QT_fp16, "sq8": faiss.ScalarQuantizer.QT_8bit}
-    code = codes.get(parameters.storage)
-    if parameters.kind == "hnsw":
-        index = (
-            faiss.IndexHNSWFlat(dims, parameters.m, metric)
-            if code is None
-            else faiss.IndexHNSWSQ(dims, code, parameters.m, metric)
-        )
-        index.hnsw.efConstruction = parameters.ef_construction
-        return index
-    if parameters.kind == "ivf":
-        quantizer = faiss.IndexFlat(dims, metric)
-        lists = max(parameters.nlist, 1)
-        index = (
-            faiss.IndexIVFFlat(quantizer, dims, lists, metric)
-            if code is None
-            else faiss.IndexIVFScalarQuantizer(quantizer, dims, lists, code, metric, False)
-        )
-        index.own_fields = True
-        index.cp.min_points_per_centroid = 1  # a warning on stderr helps nobody
-        quantizer.this.disown()
-        return index
-    return faiss.IndexFlat(dims, metric) if code is None else faiss.IndexScalarQuantizer(dims, code, metric)

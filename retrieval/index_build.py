@@ -106,31 +106,28 @@ def open_index_files(folder: Path, parameters: IndexParameters) -> Index:
         return ExactIndex.open(folder)
     if parameters.backend == "redis":
         return redis_module("index").RedisIndex.open(folder, parameters)  # type: ignore[no-any-return]
-    index = _faiss().FaissIndex
-    if chosen_device() == "cuda":
-        index = import_module("retrieval.faiss_gpu").GpuFaissIndex
+    on_gpu = chosen_device() == "cuda"
+    index = _faiss_module("gpu").GpuFaissIndex if on_gpu else _faiss_module("index").FaissIndex
     return index.open(folder, parameters)  # type: ignore[no-any-return]
 
 
-def _faiss() -> Any:
-    """Import the FAISS backend on first use: it takes longer than everything else here."""
-    try:
-        from retrieval import faiss_index
-    except ImportError as error:
-        if error.name != "faiss":
-            raise
-        raise MissingExtra("the FAISS backend", "cpu") from error
-    return faiss_index
+def _faiss_module(module: str) -> Any:
+    """Import a module of the FAISS backend on first use: it takes longer than everything else here."""
+    return _import(f"retrieval.faiss_{module}", library="faiss", backend="the FAISS backend", extra="cpu")
 
 
 def redis_module(module: str) -> Any:
     """Import a module of the Redis backend on first use: few need it."""
+    return _import(f"retrieval.redis_{module}", library="redis", backend="the Redis backend", extra="redis")
+
+
+def _import(module: str, *, library: str, backend: str, extra: str) -> Any:
     try:
-        return import_module(f"retrieval.redis_{module}")
+        return import_module(module)
     except ImportError as error:
-        if error.name != "redis":
+        if error.name != library:
             raise
-        raise MissingExtra("the Redis backend", "redis") from error
+        raise MissingExtra(backend, extra) from error
 
 
 def _checked(
@@ -169,7 +166,7 @@ def check_vectors(vectors: Vectors, dims: int) -> None:
 
 
 def _build_streamed(folder: Path, vectors: Iterable[Vectors], dims: int, parameters: IndexParameters) -> None:
-    builder = _faiss().FaissBuilder(dims, parameters)
+    builder = _faiss_module("build").FaissBuilder(dims, parameters)
     for batch in vectors:
         builder.add(batch)
     builder.write(folder)
@@ -184,7 +181,7 @@ def _build_trained(
     rows = load_rows(folder / VECTORS_FILE)
     if parameters.kind == "ivf":  # no more lists than vectors
         parameters = replace(parameters, nlist=max(1, min(parameters.nlist, len(rows))))
-    builder = _faiss().FaissBuilder(dims, parameters)
+    builder = _faiss_module("build").FaissBuilder(dims, parameters)
     wanted = max(TRAINING_VECTORS_PER_LIST * parameters.nlist, TRAINING_VECTORS)
     sample = np.random.default_rng(0).permutation(len(rows))[:wanted]
     builder.train(rows[np.sort(sample)].astype(np.float32))

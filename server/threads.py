@@ -32,7 +32,7 @@ def use_one_thread_per_call() -> None:
     docs/decisions/051-threads.md.
     """
     with contextlib.suppress(ImportError):  # another backend serves
-        from retrieval.faiss_index import set_search_threads
+        from retrieval.faiss_library import set_search_threads
 
         set_search_threads(1)
     for library in _loaded_libraries("openblas"):

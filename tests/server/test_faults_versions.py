@@ -11,7 +11,6 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import StatusCode
 
-import retrieval
 from protos.twinspire.v1 import search_pb2
 from retrieval.embeddings import read_embeddings
 from retrieval.index_build import build_index
@@ -96,8 +95,8 @@ def test_a_missing_extra_is_a_failed_precondition_that_names_it(
     fingerprint = running.find("north").encoder_fingerprint
     second = publish_under(running.ws, fingerprint, like=first, backend="faiss")
     monkeypatch.setitem(sys.modules, "faiss", None)  # as if it were not installed
-    monkeypatch.delitem(sys.modules, "retrieval.faiss_index", raising=False)
-    monkeypatch.delattr(retrieval, "faiss_index", raising=False)
+    for module in ("faiss_library", "faiss_index"):
+        monkeypatch.delitem(sys.modules, f"retrieval.{module}", raising=False)
 
     failure = fails(lambda: set_live(running, second, first))
 
