@@ -3,24 +3,16 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from encoders.encoder import Encoder
-from encoders.memory import encode_within_memory
-from retrieval.content import Content, Modality
 from retrieval.errors import (
-    DeadlineExceeded,
     EncoderIndexMismatch,
     FailedPrecondition,
     ItemNotFound,
-    MediaTooLarge,
-    MediaUnreadable,
-    ModalityNotServed,
-    ModelNotLoaded,
     TwinspireError,
     ZeroVector,
 )
@@ -29,45 +21,12 @@ from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 from server.alike_answering import AlikeAnswerer, Block, Outcome
 from server.aspects import Aspects
+from server.encoding import TaskEncoder, check_content
 from server.failures import known
-from server.prepared import PreparedEncoder
+from server.task import Task
 from server.translation.answers import AnswerWriter, Origin, timing_to
 from server.translation.queries import Part, Plan
 from server.translation.vectors import check_dims, is_ordinary, unit_vector
-
-Vector: TypeAlias = NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class Task:
-    """One search on its way through a batch."""
-
-    plan: Plan
-    started: float = 0.0  # perf_counter when it came in
-    vectors: dict[int, Vector] = field(default_factory=dict)  # of the parts that were encoded, by position
-    readings: Vector | None = None  # of the content, in a search by aspect
-    truncated: bool = False
-    scale: float = 1.0  # what turns the search's scores into the answer's
-    error: TwinspireError | None = None
-    decode_ms: float = 0.0
-    encode_ms: float = 0.0  # with decoding
-    queue_ms: float = 0.0
-    search_ms: float = 0.0
-    fetch_ms: float = 0.0
-
-    @property
-    def needs_encoder(self) -> bool:
-        """Whether some part is still content."""
-        return not self.vectors and any(part.content is not None for part in self.plan.parts)
-
-    @property
-    def needs_decoder(self) -> bool:
-        """Whether some part is a file that is not decoded yet."""
-        contents = (part.content for part in self.plan.parts if part.content is not None)
-        return any(content.modality != Modality.TEXT and content.decoded is None for content in contents)
-
-
-_Owner: TypeAlias = tuple[Task, int, Content]  # a content, and the place of its part in a task
 
 # Below this a difference of means is rounding, not a direction.
 _NO_DIRECTION = 1e-6
@@ -90,7 +49,7 @@ class Answerer:
         self._alike = AlikeAnswerer(searcher, self._writer)
         self.encoder = encoder
         self._aspects = Aspects(ws, collection, encoder, searcher.manifest.window_s)
-        self._ws = ws
+        self.encoding = TaskEncoder(encoder, self._aspects)
         self._collection = collection
         self._searcher = searcher
         self._dims = dims
@@ -113,76 +72,6 @@ class Answerer:
             elif part.content is not None:
                 check_content(self.encoder, part.content, part.field)
 
-    def decode(self, tasks: Sequence[Task]) -> int:
-        """Decode the files that are asked by; a task whose file cannot be decoded gets its error.
-
-        It may be left out: `encode` decodes what is not. But that lets others wait.
-
-        Returns:
-            How many bytes they were decoded to.
-        """
-        if not isinstance(self.encoder, PreparedEncoder):
-            return 0
-        started = time.perf_counter()
-        owners = [owner for owner in _owners(tasks) if owner[2].modality != Modality.TEXT]
-        try:
-            prepared = self.encoder.prepare([content for _, _, content in owners])
-        except Exception as error:
-            failure = known("decode", error)
-            for task, _, _ in owners:
-                task.error = failure
-            return 0
-        size = 0
-        for task, at, content in _decoded(owners, prepared):
-            task.plan.parts[at].content = content
-            size += 0 if content.decoded is None else content.decoded.nbytes
-        for task, _, _ in owners:
-            task.decode_ms = (time.perf_counter() - started) * 1e3
-        return size
-
-    def encode(self, tasks: Sequence[Task]) -> None:
-        """Encode the contents of all tasks in one call; a task that fails gets its error."""
-        started = time.perf_counter()
-        waiting = [task for task in tasks if task.error is None and task.needs_encoder]
-        if not waiting:
-            return
-        try:
-            self._encode(waiting)
-        except Exception as error:
-            if len(waiting) == 1:
-                waiting[0].error = known("encode", error)
-            else:  # find the one that it was
-                for task in waiting:
-                    self.encode([task])
-        elapsed_ms = (time.perf_counter() - started) * 1e3
-        for task in waiting:
-            task.encode_ms = task.decode_ms + elapsed_ms
-
-    def _encode(self, tasks: Sequence[Task]) -> None:
-        assert self.encoder is not None
-        owners = _owners(tasks)
-        contents = [content for _, _, content in owners]
-        if isinstance(self.encoder, PreparedEncoder):
-            owners = _decoded(owners, self.encoder.prepare(contents))
-            owners = self._read_aspects(owners)
-            contents = [content for _, _, content in owners]
-            if not contents:
-                return
-        vectors = encode_within_memory(self.encoder.encode_queries, contents)
-        cut = self.encoder.truncates(contents)
-        for (task, at, _), vector, truncated in zip(owners, vectors, cut, strict=True):
-            task.vectors[at] = vector
-            task.truncated = task.truncated or truncated
-
-    def _read_aspects(self, owners: Sequence[_Owner]) -> list[_Owner]:
-        """Encode what is searched by aspect, and return the rest."""
-        asked = [owner for owner in owners if owner[0].plan.aspects]
-        if asked:
-            vectors, readings = self._aspects.encode([content for _, _, content in asked])
-            for (task, at, _), vector, read in zip(asked, vectors, readings, strict=True):
-                task.vectors[at], task.readings = vector, read
-        return [owner for owner in owners if not owner[0].plan.aspects]
-
     def answer(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Answer each task with a serialised SearchResponse or its error, in order."""
         return self.answer_all(tasks, [])[0]
@@ -195,7 +84,7 @@ class Answerer:
         Returns:
             For each task what `answer` does, for each block what `AlikeAnswerer.answer` does, in order.
         """
-        self.encode(tasks)
+        self.encoding.encode(tasks)
         own, plain = [], []
         for at, task in enumerate(tasks):
             if (block := self._block(task)) is not None:
@@ -288,7 +177,7 @@ class Answerer:
             raise ItemNotEncoded(part.field, part.item_id)
         return task.plan.query(vector=unit_vector(vector, part.field), aspects=asked)
 
-    def _vector(self, task: Task, at: int, part: Part) -> Vector:
+    def _vector(self, task: Task, at: int, part: Part) -> NDArray[np.float32]:
         if part.vector is not None:
             return part.vector
         if at in task.vectors:
@@ -326,49 +215,3 @@ class ItemNotEncoded(FailedPrecondition):
 
     def __init__(self, field: str, id: str) -> None:
         super().__init__(f"{field}: item {id!r} has no vector of the live encoder yet: index the collection")
-
-
-def _owners(tasks: Sequence[Task]) -> list[_Owner]:
-    """List all contents of tasks."""
-    return [
-        (task, at, part.content)
-        for task in tasks
-        for at, part in enumerate(task.plan.parts)
-        if part.content is not None
-    ]
-
-
-def _decoded(owners: Sequence[_Owner], prepared: Sequence[Content | TwinspireError]) -> list[_Owner]:
-    """Keep what was decoded; a task with something that was not gets its error."""
-    for (task, at, _), outcome in zip(owners, prepared, strict=True):
-        if isinstance(outcome, TwinspireError):
-            task.error = name_field(outcome, task.plan.parts[at].field)
-    return [
-        (task, at, outcome)
-        for (task, at, _), outcome in zip(owners, prepared, strict=True)
-        if task.error is None and isinstance(outcome, Content)
-    ]
-
-
-def name_field(error: TwinspireError, field: str) -> TwinspireError:
-    """Let an error of a file say where in the request the file is."""
-    message = f"{field}: {str(error).partition(': ')[2]}"
-    if isinstance(error, MediaUnreadable | MediaTooLarge):
-        return type(error)(message, field=field)
-    return DeadlineExceeded(message) if isinstance(error, DeadlineExceeded) else error
-
-
-def check_content(encoder: Encoder | None, content: Content, field: str) -> None:
-    """Check that an encoder takes a content.
-
-    Raises:
-        ModelNotLoaded: if there is no encoder.
-        ModalityNotServed: if it does not take this kind of content.
-    """
-    if encoder is None:
-        raise ModelNotLoaded(
-            f"{field}: the collection has no encoder: only vectors and item ids are answered"
-        )
-    if content.modality not in encoder.card.modalities:
-        served = ", ".join(encoder.card.modalities)
-        raise ModalityNotServed(f"{field}: the encoder takes {served}, got {content.modality}")

@@ -21,8 +21,8 @@ from retrieval.errors import (
 )
 from retrieval.registry import list_models
 from retrieval.workspace import Workspace
-from server.answering import check_content, name_field
 from server.calls import Context
+from server.encoding import check_content, name_field
 from server.live import Live
 from server.loading import Encoders
 from server.pipeline import MAX_DECODE_S

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from server.alike_answering import Block
-from server.answering import Task
+from server.task import Task
 
 
 class Job:

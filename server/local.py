@@ -8,8 +8,8 @@ from protos.twinspire.v1 import search_pb2
 from retrieval.collections import require_collection
 from retrieval.errors import BackendUnavailable, TwinspireError
 from retrieval.workspace import Workspace
-from server.answering import Task
 from server.loading import Encoders, LoadedVersion, LoadEncoder, Loader, load_encoder_lazily
+from server.task import Task
 from server.translation.queries import Plan, plan_from
 
 

@@ -15,11 +15,12 @@ from encoders.media.decoding import usual_children
 from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome
-from server.answering import Answerer, Task
+from server.answering import Answerer
 from server.failures import unexpected
 from server.jobs import Delivery, Job, Promise, Room, Stage, deliver_soon
 from server.metrics import Metrics
 from server.prepared import PreparedEncoder
+from server.task import Task
 from server.translation.answers import responses_in
 from server.translation.queries import Plan
 
@@ -59,6 +60,7 @@ class Pipeline:
             encode_s: what encoding one query takes, in seconds.
         """
         self._answerer = answerer
+        self._encoding = answerer.encoding
         self._metrics = metrics
         self._max_queued = max_queued
         self.queued = 0  # searches waiting or being answered
@@ -228,14 +230,14 @@ class Pipeline:
         for job in self._living(jobs):
             latest = time.perf_counter() + MAX_DECODE_S
             with work_until(latest if job.deadline is None else min(job.deadline, latest)):
-                job.decoded_bytes = self._answerer.decode(job.work) if isinstance(job.work, list) else 0
+                job.decoded_bytes = self._encoding.decode(job.work) if isinstance(job.work, list) else 0
             self._room.fill(job.decoded_bytes)
             assert self._encode is not None
             self._encode.put(job)
 
     def _encode_batch(self, jobs: list[Job]) -> None:
         living = self._living(jobs)
-        self._answerer.encode([task for job in living if isinstance(job.work, list) for task in job.work])
+        self._encoding.encode([task for job in living if isinstance(job.work, list) for task in job.work])
         self._room.fill(-sum(job.decoded_bytes for job in jobs))
         for job in living:
             self._search.put(job)
