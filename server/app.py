@@ -43,6 +43,7 @@ from server.server_service import ServerService
 from server.shared_rates import SharedRates
 from server.threads import event_loop_runner, use_one_thread_per_call
 from server.transport import add_handler, make_grpc_server
+from server.watching import watch
 from server.workers import Workers
 
 _FILES = (search_pb2, items_pb2, encoders_pb2, collections_pb2, server_pb2)
@@ -172,7 +173,8 @@ class Server:
         await self._grpc.start()
         if not self._config.share_port:
             await self.live.start()
-        self._watchers = [asyncio.create_task(self.live.watch())]
+        watching = watch(self._ws, self.live, self._workers, self._config.watch_interval_s)
+        self._watchers = [asyncio.create_task(watching)]
         if self._access or self._certificates:
             self._watchers.append(asyncio.create_task(self._watch_secrets()))
 

@@ -3,7 +3,6 @@
 import asyncio
 import copy
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Coroutine, Sequence
 from typing import Any
@@ -27,11 +26,10 @@ from server.workers import Workers
 
 # Versions other than the live ones that are kept loaded for requests that name them.
 MAX_NAMED_VERSIONS = 2
-_RETRY_S = 0.5  # until it is tried again to load what could not be loaded
 
 
 class Live:
-    """Holds the served versions, follows the aliases in the database, and keeps health in step."""
+    """Holds the served versions, loads what the database says is live, and keeps health in step."""
 
     def __init__(
         self,
@@ -51,9 +49,7 @@ class Live:
         self._health = health
         self._served: dict[str, Served] = {}
         self._aliases: dict[str, str | None] = {}  # as last seen in the database
-        self._faults: dict[
-            str, TwinspireError
-        ] = {}  # why the live version is not served, where that may pass
+        self._faults: dict[str, TwinspireError] = {}  # why a live version is not served, where that may pass
         self._named: OrderedDict[tuple[str, str], Served] = OrderedDict()
         self._swapping = asyncio.Lock()
         self._background: set[asyncio.Task[None]] = set()
@@ -63,6 +59,11 @@ class Live:
     def served(self) -> dict[str, Served]:
         """The live versions that are loaded, by collection."""
         return self._served
+
+    @property
+    def has_faults(self) -> bool:
+        """Whether some live version is not served for a reason that may pass."""
+        return bool(self._faults)
 
     @property
     def queued(self) -> int:
@@ -182,7 +183,7 @@ class Live:
         self._in_background(served.retire())
 
     async def _tell_health(self) -> None:
-        complete = all(self._served[name].loaded.encoder is not None for name in self._served)
+        complete = all(served.loaded.encoder is not None for served in self._served.values())
         await self._health.set_serving(bool(self._served) and complete and not self._loading)
 
     async def absorb(self, collection: str, ids: Sequence[str]) -> None:
@@ -210,49 +211,18 @@ class Live:
     async def start(self) -> None:
         """Load every collection's live version."""
         try:
-            await self._follow()
+            await self.follow()
         except Unavailable as error:  # the watcher tries again
             log("loading failed", level=logging.ERROR, reason=error.reason, why=str(error))
         self._loading = False
         await self._tell_health()
 
-    async def watch(self) -> None:
-        """Follow what other processes promote and write, until cancelled."""
-        seen = None
-        told = ""  # the last error that was logged: the same again is no news
-        stale = False
-        rested = 0.0  # when the next refresh may begin
-        again = 0.0  # when what could not be loaded is tried again
-        while True:
-            await asyncio.sleep(self._config.watch_interval_s)
-            try:
-                state = await self._workers.loads.run(self._state)
-                if state != seen or (self._faults and time.monotonic() >= again):
-                    await self._follow()
-                    again = time.monotonic() + _RETRY_S
-                    seen, stale = state, stale or state != seen
-                started = time.monotonic()
-                if stale and started >= rested:
-                    await self._refresh()
-                    # A refresh reads all fresh rows: under steady writes it gets a tenth of the time.
-                    rested = time.monotonic() + 10 * (time.monotonic() - started)
-                    stale = False
-                told = ""
-            except TwinspireError as error:
-                if told != str(error):
-                    log("watching failed", level=logging.WARNING, reason=error.reason, why=str(error))
-                told = str(error)
-                await asyncio.sleep(_RETRY_S)
-            except Exception as error:
-                unexpected("watch", error)
+    async def follow(self) -> None:
+        """Load what became live, and let go of what no longer is; `has_faults` tells if some could not be.
 
-    def _state(self) -> list[int]:
-        """Return what differs once anything was written, to the database or beside it."""
-        beside = [served.loaded.searcher.changes() for served in list(self._served.values())]
-        return [int(self._ws.fetch("PRAGMA data_version")[0][0]), *beside]
-
-    async def _follow(self) -> None:
-        """Load what became live, and let go of what no longer is."""
+        Raises:
+            Unavailable: if the aliases cannot be read now.
+        """
         async with self._swapping:
             aliases = await self._workers.loads.run(self._read_aliases)
             for collection in self._aliases.keys() - aliases.keys():
@@ -312,8 +282,12 @@ class Live:
         else:
             await self._swap(collection, loaded)
 
-    async def _refresh(self) -> None:
-        """Let each version find what is new; one whose backend is away holds up no other."""
+    async def refresh(self) -> None:
+        """Let each version find what other processes encoded; one whose backend is away holds up no other.
+
+        Raises:
+            TwinspireError: the first that a version raised.
+        """
         faults = []
         for served in list(self._served.values()):
             with served:
