@@ -13,7 +13,8 @@ from evaluation.runs import RetrievalRun
 from evaluation.trec import read_run
 from retrieval.errors import EncoderIndexMismatch, InvalidInput, ModelNotLoaded
 from retrieval.judgements import SPLITS, JudgedQuery, judged_queries
-from retrieval.publishing import READY, list_versions, open_index, open_live
+from retrieval.opening import open_index, open_live
+from retrieval.publishing import READY, list_versions
 from retrieval.registry import find_model, model_by_fingerprint
 from retrieval.workspace import Workspace
 

@@ -11,7 +11,7 @@ from evaluation.runs import RetrievalRun
 from retrieval.index import Vectors
 from retrieval.index_build import exact_scores, recalls
 from retrieval.judgements import JudgedQuery
-from retrieval.publishing import OpenIndex
+from retrieval.opening import OpenIndex
 
 EFFORTS = (8, 16, 32, 64, 128, 256, 512)
 _TRIES = 3  # a point takes the fastest, as a busy machine only ever slows one down

@@ -23,7 +23,7 @@ from retrieval.index import Vectors
 from retrieval.items import count_items, get_items
 from retrieval.judgements import JudgedQuery
 from retrieval.lexical_batch import LexicalBatch
-from retrieval.publishing import OpenIndex
+from retrieval.opening import OpenIndex
 from retrieval.registry import ModelRow
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace

@@ -18,7 +18,7 @@ from retrieval.index_build import open_index_files
 from retrieval.judgements import JudgedQuery
 from retrieval.lexical_batch import LexicalBatch
 from retrieval.manifest import Manifest
-from retrieval.publishing import OpenIndex
+from retrieval.opening import OpenIndex
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace
 

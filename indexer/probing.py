@@ -17,7 +17,7 @@ from retrieval.errors import (
 )
 from retrieval.item_vectors import item_vectors
 from retrieval.items import get_items, list_items
-from retrieval.publishing import OpenIndex, open_index
+from retrieval.opening import OpenIndex, open_index
 from retrieval.registry import model_by_fingerprint
 from retrieval.search import VectorQuery
 from retrieval.searcher import Searcher

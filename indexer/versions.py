@@ -10,6 +10,7 @@ from retrieval.errors import CorruptArtifact, FailedPrecondition, NewerFormat, V
 from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.index import Keys
 from retrieval.index_types import IndexParameters
+from retrieval.manifest import read_verified
 from retrieval.publishing import (
     READY,
     IndexVersion,
@@ -17,7 +18,6 @@ from retrieval.publishing import (
     delete_version,
     list_versions,
     quarantine,
-    read_verified,
 )
 from retrieval.workspace import Workspace
 
@@ -56,7 +56,8 @@ def find_equal(
         ):
             continue
         try:
-            check_backend(ws, collection, version.version, read_verified(ws, collection, version.version))
+            manifest = read_verified(ws.indexes / collection / version.version)
+            check_backend(ws, collection, version.version, manifest)
         except CorruptArtifact:
             quarantine(ws, collection, version.version)
             continue

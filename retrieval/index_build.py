@@ -95,7 +95,7 @@ def build_index(
 
 
 def open_index_files(folder: Path, parameters: IndexParameters) -> Index:
-    """Open the files of a version folder, unverified: `publishing.open_index` verifies first.
+    """Open the files of a version folder, unverified: `opening.open_index` verifies first.
 
     Raises:
         CorruptArtifact: if the files cannot be read or disagree.

@@ -10,6 +10,7 @@ from typing import Any
 
 from retrieval.durable import write_durably
 from retrieval.errors import CorruptArtifact, InvalidInput, NewerFormat
+from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.failpoints import failpoint
 from retrieval.index_types import IndexParameters
 from retrieval.workspace import now
@@ -98,6 +99,21 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+def read_verified(folder: Path) -> Manifest:
+    """Read a version's manifest and compare all its files with it.
+
+    Raises:
+        CorruptArtifact: if the manifest is missing, or a file differs.
+        NewerFormat: if a later version of the software wrote it.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise CorruptArtifact(f"index version {folder.name} has no readable manifest")
+    verify_files(folder, manifest)
+    check_count(folder, manifest)
+    return manifest
+
+
 def verify_files(folder: Path, manifest: Manifest) -> None:
     """Compare every file with the manifest.
 
@@ -116,6 +132,17 @@ def verify_files(folder: Path, manifest: Manifest) -> None:
             raise CorruptArtifact(
                 f"index {folder.name}: {name} has sha256 {got[:12]}, expected {expected.sha256[:12]}"
             )
+
+
+def check_count(folder: Path, manifest: Manifest) -> None:
+    """Compare how many vectors a folder holds with the manifest.
+
+    Raises:
+        CorruptArtifact: if they differ.
+    """
+    count = len(load_keys(folder / KEYS_FILE))
+    if count != manifest.count:
+        raise CorruptArtifact(f"the index holds {count} vectors, its manifest says {manifest.count}")
 
 
 def _record(file: Path) -> FileRecord:

@@ -1,13 +1,10 @@
-"""Index versions: published whole, switched by compare-and-set, quarantined when their bytes rot."""
+"""Index versions: published whole, listed, switched by compare-and-set, set aside and deleted."""
 
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +15,15 @@ from retrieval.durable import sync_folder
 from retrieval.embeddings import embedded_keys
 from retrieval.errors import (
     CorruptArtifact,
-    Exhausted,
     FailedPrecondition,
     PartialIndex,
-    Unavailable,
-    UnusableWorkspace,
     VersionMoved,
     VersionNotFound,
 )
 from retrieval.exact_index import KEYS_FILE, load_keys
 from retrieval.failpoints import failpoint
-from retrieval.index import Index
-from retrieval.index_build import open_index_files, redis_module
-from retrieval.manifest import Manifest, read_manifest, verify_files, write_manifest
+from retrieval.index_build import redis_module
+from retrieval.manifest import Manifest, check_count, read_verified, write_manifest
 from retrieval.redis_layout import REDIS_FILE
 from retrieval.workspace import Workspace, now, translate_sqlite_errors
 
@@ -48,15 +41,6 @@ class IndexVersion:
     live: bool
     manifest: Manifest
     created_at: str
-
-
-@dataclass(frozen=True, slots=True)
-class OpenIndex:
-    """A version that was verified and can be searched."""
-
-    index: Index
-    manifest: Manifest
-    version: str
 
 
 def new_version_folder(ws: Workspace, collection: str) -> Path:
@@ -95,7 +79,7 @@ def publish(ws: Workspace, collection: str, staged: Path, manifest: Manifest) ->
         CorruptArtifact: if the index holds another number of vectors than the manifest says.
         StorageFull: if the disk is full; the live version is not touched.
     """
-    _check_count(staged, manifest)
+    check_count(staged, manifest)
     with translate_sqlite_errors():
         manifest = write_manifest(staged, manifest)
     body = manifest.to_json()
@@ -123,12 +107,6 @@ def _next_number(db: Database, ws: Workspace, collection: str) -> int:
     there = [name for (name,) in recorded] + [file.name for file in (ws.indexes / collection).iterdir()]
     numbers = [int(name.split("-")[0]) for name in there if name.split("-")[0].isdigit()]
     return max(numbers, default=0) + 1
-
-
-def _check_count(folder: Path, manifest: Manifest) -> None:
-    count = len(load_keys(folder / KEYS_FILE))
-    if count != manifest.count:
-        raise CorruptArtifact(f"the index holds {count} vectors, its manifest says {manifest.count}")
 
 
 def live_version(ws: Workspace, collection: str) -> str | None:
@@ -180,16 +158,16 @@ def promote(
         PartialIndex: if it lacks vectors that were there when it was built.
         VersionMoved: if another one became live meanwhile.
     """
-    _require_ready(ws, collection, version)
+    require_ready(ws, collection, version)
     try:
-        manifest = read_verified(ws, collection, version)
+        manifest = read_verified(ws.indexes / collection / version)
     except CorruptArtifact:
         quarantine(ws, collection, version)
         raise
     _require_complete(ws, collection, version, manifest)
-    in_redis = _share_in_redis(ws, collection, version)
+    in_redis = _share_in_redis(ws, collection, version, manifest)
     with ws.atomic() as db:
-        _require_ready(ws, collection, version)
+        require_ready(ws, collection, version)
         live = live_version(ws, collection) or ""
         if expected is not None and live != expected:
             raise VersionMoved(
@@ -212,13 +190,13 @@ def promote(
     failpoint("promote-committed")
 
 
-def _share_in_redis(ws: Workspace, collection: str, version: str) -> Any:
+def _share_in_redis(ws: Workspace, collection: str, version: str, manifest: Manifest) -> Any:
     """Put a version that lies in Redis there for servers without a database; None if it lies elsewhere."""
     if not _is_in_redis(ws, collection, version):
         return None
     sharing = redis_module("sharing")
     if not ws.mirrors_redis:
-        sharing.share_version(ws, collection, version, read_verified(ws, collection, version))
+        sharing.share_version(ws, collection, version, manifest)
     return sharing
 
 
@@ -249,7 +227,13 @@ def _require_complete(ws: Workspace, collection: str, version: str, manifest: Ma
         raise PartialIndex(version, len(missing), len(expected))
 
 
-def _require_ready(ws: Workspace, collection: str, version: str) -> None:
+def require_ready(ws: Workspace, collection: str, version: str) -> None:
+    """Refuse a version that can neither be promoted nor opened.
+
+    Raises:
+        VersionNotFound: if there is no such version.
+        FailedPrecondition: if it is quarantined.
+    """
     rows = ws.fetch("SELECT state FROM indexes WHERE collection = ? AND version = ?", (collection, version))
     if not rows:
         raise VersionNotFound(f"collection {collection!r} has no index version {version!r}")
@@ -298,83 +282,3 @@ def delete_version(ws: Workspace, collection: str, version: str) -> None:
     if (ws.indexes / collection / version / REDIS_FILE).exists():
         redis_module("sharing").discard(ws.indexes / collection / version)
     shutil.rmtree(ws.indexes / collection / version, ignore_errors=True)
-
-
-def read_verified(ws: Workspace, collection: str, version: str) -> Manifest:
-    """Read a version's manifest and compare all its files with it.
-
-    Raises:
-        CorruptArtifact: if the manifest is missing, or a file differs.
-        NewerFormat: if a later version of the software wrote it.
-    """
-    folder = ws.indexes / collection / version
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise CorruptArtifact(f"index version {version} has no readable manifest")
-    verify_files(folder, manifest)
-    _check_count(folder, manifest)
-    return manifest
-
-
-def open_index(ws: Workspace, collection: str, version: str) -> OpenIndex:
-    """Verify a version and open it.
-
-    Raises:
-        VersionNotFound: if there is no such version.
-        FailedPrecondition: if it is quarantined.
-        CorruptArtifact: if its files differ from its manifest, or from each other.
-        NewerFormat: if a later version of the software wrote it.
-        MissingExtra: if its backend is not installed.
-    """
-    _require_ready(ws, collection, version)
-    manifest = read_verified(ws, collection, version)
-    index = open_index_files(ws.indexes / collection / version, manifest.parameters)
-    if index.dims != manifest.dims and manifest.count:
-        raise CorruptArtifact(f"the index is {index.dims} wide, its manifest says {manifest.dims}")
-    return OpenIndex(index, manifest, version)
-
-
-def open_live(ws: Workspace, collection: str) -> OpenIndex | None:
-    """Open the live version; if its bytes rotted, quarantine it and serve the one before.
-
-    "Before" is what was live before it, or else the newest version that is sound. On a workspace that
-    cannot be written the answer is the same, only nothing is noted.
-
-    Returns:
-        None if the collection has no live version.
-
-    Raises:
-        CorruptArtifact: if no version is sound.
-        NewerFormat: if a later version of the software wrote the live one.
-        MissingExtra: if its backend is not installed.
-    """
-    aliases = ws.fetch("SELECT version, previous FROM aliases WHERE collection = ?", (collection,))
-    if not aliases:
-        return None
-    live, previous = aliases[0]
-    ready = [each.version for each in list_versions(ws, collection) if each.state == READY]
-    fault = CorruptArtifact(f"collection {collection!r}: its live index version is quarantined")
-    for version in dict.fromkeys([live, previous, *ready]):
-        if version not in ready:
-            continue
-        try:
-            opened = open_index(ws, collection, version)
-        except CorruptArtifact as error:
-            fault = error if version == live else fault
-            _note(quarantine, ws, collection, version)
-            continue
-        except FailedPrecondition:
-            if version == live:
-                raise
-            continue
-        if version != live:
-            # The next index shall have the windows of the one that is replaced, not of its stand-in.
-            _note(partial(promote, follow_windows=False), ws, collection, version, live)
-        return opened
-    raise fault
-
-
-def _note(write: Callable[..., None], *arguments: Any) -> None:
-    """Write down what was found if that is possible: what is served does not depend on it."""
-    with suppress(UnusableWorkspace, Unavailable, Exhausted, VersionMoved):
-        write(*arguments)

@@ -13,7 +13,7 @@ from retrieval.content import Content
 from retrieval.errors import BackendUnavailable, TwinspireError, Unavailable
 from retrieval.filters import Filter
 from retrieval.index import Keys, Vectors
-from retrieval.publishing import OpenIndex
+from retrieval.opening import OpenIndex
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import shown_attributes
 from retrieval.redis_index import RedisIndex

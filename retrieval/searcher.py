@@ -23,8 +23,8 @@ from retrieval.index_build import redis_module
 from retrieval.item_vectors import item_vectors
 from retrieval.items import get_items
 from retrieval.lexical_source import LexicalSource
+from retrieval.opening import OpenIndex
 from retrieval.planner import SPARE
-from retrieval.publishing import OpenIndex
 from retrieval.query_checks import fault_of
 from retrieval.row_cache import Kept, RowCache, name_of
 from retrieval.search import Hit, Row, ScoreKind, SearchParams, SearchResult, VectorQuery

@@ -25,7 +25,8 @@ from retrieval.errors import (
 )
 from retrieval.index import Keys, Vectors
 from retrieval.items import list_items
-from retrieval.publishing import OpenIndex, open_index, open_live, quarantine
+from retrieval.opening import OpenIndex, open_index, open_live
+from retrieval.publishing import quarantine
 from retrieval.registry import ModelRow, find_model, model_by_fingerprint
 from retrieval.search import VectorQuery
 from retrieval.searcher import Searcher, make_searcher

@@ -111,7 +111,8 @@ def _check_collections(workspace: "Workspace") -> Iterator[Check]:
 
 
 def _check_versions(workspace: "Workspace", collection: str) -> Iterator[Check]:
-    from retrieval.publishing import list_versions, read_verified
+    from retrieval.manifest import read_verified
+    from retrieval.publishing import list_versions
 
     for found in list_versions(workspace, collection):
         name = f"{collection}: index {found.version}"
@@ -119,7 +120,7 @@ def _check_versions(workspace: "Workspace", collection: str) -> Iterator[Check]:
             yield Check(name, "warning", found.state, f"build another: `twinspire index {collection} ...`")
             continue
         try:
-            read_verified(workspace, collection, found.version)
+            read_verified(workspace.indexes / collection / found.version)
             yield Check(name, "ok", "every file matches the manifest")
         except TwinspireError as error:
             remedy = f"`twinspire versions rollback {collection}`, or build another with `twinspire index`"
@@ -129,7 +130,8 @@ def _check_versions(workspace: "Workspace", collection: str) -> Iterator[Check]:
 def _check_live(workspace: "Workspace", collection: str) -> Check:
     """Does the live version load, with its encoder, and hold every item?"""
     from retrieval.item_vectors import count_segments
-    from retrieval.publishing import live_version, open_index
+    from retrieval.opening import open_index
+    from retrieval.publishing import live_version
     from retrieval.registry import model_by_fingerprint
 
     name = f"{collection}: live"

@@ -16,7 +16,7 @@ from retrieval.errors import TwinspireError
 from retrieval.filters import Filter, Range
 from retrieval.index import Vectors
 from retrieval.items import Item, list_items, upsert_items
-from retrieval.publishing import OpenIndex, open_live
+from retrieval.opening import OpenIndex, open_live
 from retrieval.search import SearchParams, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.workspace import Workspace

@@ -21,7 +21,7 @@ from evaluation.measurement import encode_queries
 from retrieval.collections import create_collection
 from retrieval.index import Vectors
 from retrieval.judgements import JudgedQuery, put_judged_queries
-from retrieval.publishing import open_live
+from retrieval.opening import open_live
 from retrieval.registry import ModelRow
 from retrieval.workspace import Workspace
 

@@ -32,7 +32,8 @@ from retrieval.errors import InvalidInput, ModelNotLoaded
 from retrieval.index import Vectors
 from retrieval.items import list_items
 from retrieval.judgements import JudgedQuery, judged_queries
-from retrieval.publishing import live_version, open_index
+from retrieval.opening import open_index
+from retrieval.publishing import live_version
 from retrieval.registry import ModelRow, model_by_fingerprint
 from retrieval.workspace import Workspace
 

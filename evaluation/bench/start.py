@@ -13,7 +13,8 @@ from evaluation.bench.processes import MemoryUse, ServerProcess
 from evaluation.bench.result import BenchResult, BenchTable, machine_line
 from retrieval.errors import ModelNotLoaded
 from retrieval.manifest import Manifest
-from retrieval.publishing import live_version, open_live
+from retrieval.opening import open_live
+from retrieval.publishing import live_version
 from retrieval.workspace import Workspace
 
 OnStep: TypeAlias = Callable[[str], None]

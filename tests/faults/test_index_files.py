@@ -12,7 +12,8 @@ import pytest
 
 from retrieval.errors import CorruptArtifact, TwinspireError
 from retrieval.manifest import MANIFEST_FILE
-from retrieval.publishing import open_index, open_live, promote
+from retrieval.opening import open_index, open_live
+from retrieval.publishing import promote
 from retrieval.workspace import Workspace
 from tests.faults.files import pickles
 from tests.retrieval.index_versions import publish_some

@@ -11,7 +11,8 @@ from retrieval.collections import create_collection
 from retrieval.item_writes import upsert_items
 from retrieval.items import Item
 from retrieval.manifest import read_manifest
-from retrieval.publishing import list_versions, live_version, open_live
+from retrieval.opening import open_live
+from retrieval.publishing import list_versions, live_version
 from retrieval.registry import list_runs, model_folder
 from retrieval.workspace import Workspace
 from tests.encoders.conftest import fill

@@ -24,7 +24,8 @@ from retrieval.errors import (
     ModelNotFound,
 )
 from retrieval.items import Item, delete_items, sequence, upsert_items
-from retrieval.publishing import list_versions, live_version, open_index
+from retrieval.opening import open_index
+from retrieval.publishing import list_versions, live_version
 from retrieval.workspace import Workspace
 from tests.indexer.encoders import add_model
 from tests.indexer.filling import WORDS, add_items

@@ -6,7 +6,7 @@ import pytest
 
 from indexer.indexing import index_collection
 from retrieval.collections import create_collection
-from retrieval.publishing import open_index
+from retrieval.opening import open_index
 from retrieval.workspace import Workspace
 from tests.indexer.encoders import add_model
 from tests.indexer.filling import WORDS, add_queries

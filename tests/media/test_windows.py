@@ -18,7 +18,8 @@ from retrieval.exact_index import KEYS_FILE
 from retrieval.items import Item, upsert_items
 from retrieval.media_roots import uri_of
 from retrieval.migrations import migrations
-from retrieval.publishing import OpenIndex, live_version, open_live, promote, roll_back
+from retrieval.opening import OpenIndex, open_live
+from retrieval.publishing import live_version, promote, roll_back
 from retrieval.search import VectorQuery
 from retrieval.searcher import Searcher, make_searcher
 from retrieval.windows import window_media

@@ -9,7 +9,8 @@ from indexer.indexing import index_collection
 from retrieval.backend_errors import IndexLost
 from retrieval.errors import FailedPrecondition, StorageFull
 from retrieval.local_redis import LocalRedis
-from retrieval.publishing import live_version, open_live, promote
+from retrieval.opening import open_live
+from retrieval.publishing import live_version, promote
 from retrieval.redis_catalog import TRASH, RedisCatalog
 from retrieval.redis_server import RedisServer, use_redis
 from retrieval.search import VectorQuery

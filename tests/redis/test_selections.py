@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from retrieval.filter_sql import FilterSelection
 from retrieval.filters import Filter
 from retrieval.items import Item
-from retrieval.publishing import live_version, open_index
+from retrieval.opening import open_index
+from retrieval.publishing import live_version
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_items import RedisItems

@@ -9,7 +9,7 @@ import numpy as np
 from retrieval.embeddings import encoder_row, put_embeddings
 from retrieval.index import Keys, Vectors
 from retrieval.items import Item, upsert_items
-from retrieval.publishing import open_index
+from retrieval.opening import open_index
 from retrieval.search import SearchResult, VectorQuery
 from retrieval.searcher import Searcher
 from retrieval.segments import pending_segments

@@ -21,13 +21,12 @@ from retrieval.errors import (
 )
 from retrieval.failpoints import FAILPOINT_VARIABLE
 from retrieval.manifest import MANIFEST_FILE, read_manifest
+from retrieval.opening import open_index, open_live
 from retrieval.publishing import (
     delete_version,
     list_versions,
     live_version,
     new_version_folder,
-    open_index,
-    open_live,
     promote,
     publish,
     quarantine,

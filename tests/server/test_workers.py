@@ -202,7 +202,7 @@ def test_a_search_finds_what_another_process_stored(tmp_path: Path) -> None:
     """Without the watcher: the search itself notices."""
     from retrieval.embeddings import put_embeddings
     from retrieval.item_writes import upsert_items
-    from retrieval.publishing import open_live
+    from retrieval.opening import open_live
     from retrieval.search import SearchResult, VectorQuery
     from retrieval.searcher import Searcher
     from retrieval.segments import pending_segments
