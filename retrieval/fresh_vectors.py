@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from retrieval.exact_index import ExactIndex, holds
-from retrieval.index import Keys, Vectors
+from retrieval.index import Keys, Neighbors, Selection, Vectors
 
 _FIRST_CAPACITY = 256
 
@@ -26,6 +26,24 @@ class FreshVectors:
     def snapshot(self) -> ExactIndex:
         """Return what is held now, as an index."""
         return self._snapshot
+
+    def beside(
+        self, found: Neighbors, queries: Vectors, limit: int, selection: Selection | None
+    ) -> Neighbors:
+        """Return the nearest of what an index found and of these; scores that are equal keep that order."""
+        fresh = self._snapshot
+        if not len(fresh.keys):
+            return found
+        nearest = fresh.search(queries, limit, selection=selection)
+        keys = np.concatenate([found.keys, nearest.keys], axis=1)
+        scores = np.concatenate([found.scores, nearest.scores], axis=1)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
+        return Neighbors(
+            np.take_along_axis(keys, order, axis=1),
+            np.take_along_axis(scores, order, axis=1),
+            found.plan,
+            found.partial,
+        )
 
     def add(self, keys: Keys, vectors: Vectors) -> None:
         """Add vectors in any order; keys that are held already are left as they are."""

@@ -13,7 +13,7 @@ from retrieval.redis_filters import compile_filter, matches
 from retrieval.redis_index import RedisIndex
 from retrieval.redis_items import RedisItems
 from retrieval.redis_reach import EVERYWHERE, Reach
-from retrieval.row_cache import RowCache
+from retrieval.row_cache import RowCache, name_of
 from retrieval.search import Row
 
 MAX_ROWS = 100_000
@@ -173,7 +173,7 @@ class RedisRows(RowCache):
             InvalidFilter: if the filter is malformed or too large.
         """
         filters = self._filters
-        name = repr(filter)  # 1 and true are equal, but not alike
+        name = name_of(filter)
         known = filters.get(name)
         if known is None or not known.is_whole:
             if len(filters) >= MAX_SELECTIONS:

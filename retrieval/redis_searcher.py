@@ -27,6 +27,7 @@ from retrieval.redis_sharing import open_sharing
 from retrieval.redis_store import segment_contents
 from retrieval.search import SearchParams, SearchResult, VectorQuery
 from retrieval.searcher import Searcher
+from retrieval.segment_owners import Kept, Owner
 from retrieval.workspace import Workspace
 
 # Searches of one query, where writes overtake it again and again.
@@ -141,6 +142,8 @@ class LoneRedisSearcher(_SearcherInRedis):
         super().__init__(ws, collection, opened, items)
         self._cache = self._rows = RedisRows(items, self._in_redis, self._numeric)
         self._words = RedisLexical(redis_server(), self._in_redis.where, items, lambda: self._rows.reach)
+        self._owners = Kept(self._read_owners, None)
+        self._segments = Kept(self._words.segments_of, ())
         self._in_redis.along = (
             self._items.ask_generation(),
             lambda reply: self._rows.told(generation_of(reply)),
@@ -244,7 +247,7 @@ class LoneRedisSearcher(_SearcherInRedis):
         """Return those of these keys that have a stored vector, and the vectors; both by ascending key."""
         return self._in_redis.stored.fetch(np.unique(keys), self._rows.reach)
 
-    def _read_owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str] | None]:
+    def _read_owners(self, keys: Sequence[int]) -> dict[int, Owner | None]:
         found = self._words.owners(keys)
         if None in found.values():
             self._rows.note_dead()
@@ -258,9 +261,6 @@ class LoneRedisSearcher(_SearcherInRedis):
                 if id in items and items[id].row(key) is not None
             }
         return found
-
-    def _read_segments(self, items: Sequence[int]) -> dict[int, Sequence[int]]:
-        return self._words.segments_of(items)
 
     def lexical_search(
         self, texts: Sequence[str], limit: int, filter: Filter | None

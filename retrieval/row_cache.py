@@ -3,9 +3,8 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Generic, TypeVar
 
 from retrieval.change_watch import ChangeWatch
 from retrieval.filter_sql import FilterSelection
@@ -17,7 +16,6 @@ from retrieval.workspace import Workspace
 
 MAX_CACHED_BYTES = 64 << 20
 MAX_CACHED_FILTERS = 32
-MAX_KEPT = 100_000
 
 _ROW_OVERHEAD_BYTES = 400  # of the Python objects that a row is made of
 
@@ -106,34 +104,3 @@ class RowCache:
             if len(selections) > MAX_CACHED_FILTERS:
                 selections.popitem(last=False)
         return made
-
-
-V = TypeVar("V")
-
-
-class Kept(Generic[V]):
-    """What the database says of numbered things, read once for as long as nobody writes."""
-
-    def __init__(self, read: Callable[[Sequence[int]], Mapping[int, V]], absent: V) -> None:
-        """Begin empty.
-
-        Args:
-            read: reads many; leaves out what is not there.
-            absent: stands for what is not there.
-        """
-        self._read = read
-        self._absent = absent
-        self._generation = -1
-        self._values: dict[int, V] = {}
-        self._lock = threading.Lock()
-
-    def get(self, keys: Sequence[int], generation: int) -> Mapping[int, V]:
-        """Return a mapping that has these keys at least, as they are in this generation of the database."""
-        with self._lock:
-            if generation != self._generation or len(self._values) > MAX_KEPT:
-                self._generation, self._values = generation, {}
-            values = self._values  # another generation gets another one
-        missing = [key for key in keys if key not in values]
-        if missing:
-            values.update(dict.fromkeys(missing, self._absent) | dict(self._read(missing)))
-        return values

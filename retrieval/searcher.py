@@ -1,24 +1,22 @@
 """Searches one index version of a collection, with what came after it, and shows what it found."""
 
-import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.alike import AlikeAnswer, regular_queries
-from retrieval.aspect_readings import AspectQuery
 from retrieval.errors import TwinspireError
-from retrieval.exact_index import SCORE_DECIMALS, holds
+from retrieval.exact_index import holds
 from retrieval.filters import Filter
 from retrieval.fresh_reader import FreshReader
 from retrieval.fusion import MIN_DEPTH, LearnedFusion
-from retrieval.hits import Candidates, choose_hits, needs_more, show
+from retrieval.hits import choose_hits, needs_more, show
 from retrieval.hybrid import fuse_sides, gather_sides
-from retrieval.index import NO_KEY, Keys, Neighbors, Vectors
+from retrieval.index import Keys, Neighbors, Vectors
 from retrieval.index_build import redis_module
 from retrieval.item_vectors import item_vectors
 from retrieval.items import get_items
@@ -26,9 +24,10 @@ from retrieval.lexical_source import LexicalSource
 from retrieval.opening import OpenIndex
 from retrieval.planner import SPARE
 from retrieval.query_checks import fault_of
-from retrieval.row_cache import Kept, RowCache, name_of
+from retrieval.query_tasks import NOTHING_YET, Task, fill_in, fill_in_by_aspects, first_fetch, in_groups
+from retrieval.row_cache import RowCache
 from retrieval.search import Hit, Row, ScoreKind, SearchParams, SearchResult, VectorQuery
-from retrieval.segments import as_json
+from retrieval.segment_owners import Kept, Owner, read_owners, read_segments
 from retrieval.workspace import Workspace
 
 # If what was fetched was not enough, the search is done again with so many times more.
@@ -47,19 +46,9 @@ def make_searcher(ws: Workspace, collection: str, opened: OpenIndex) -> "Searche
     return made
 
 
-@dataclass(slots=True)
-class _Task:
-    """A query on its way."""
-
-    place: int  # in the batch
-    query: VectorQuery
-    fetch: int
-    candidates: Candidates
-
-
+_USUAL = SearchParams()
 _NO_ANSWER = SearchResult((), (), ScoreKind.COSINE, 0.0, 0.0)  # holds the place of an answer to come
 _Shown: TypeAlias = tuple[list[Row], list[float], list[Hit] | None]
-_NOTHING_YET = Candidates([], [], False, "")
 
 
 class Searcher:
@@ -83,8 +72,8 @@ class Searcher:
         self._fresh_reader = FreshReader(ws, collection, opened.manifest)
         self._fresh = self._fresh_reader.vectors
         self._cache = RowCache(ws, collection)
-        self._owners = Kept(self._read_owners, None)
-        self._segments: Kept[Sequence[int]] = Kept(self._read_segments, ())
+        self._owners: Kept[Owner | None] = Kept(partial(read_owners, ws, collection), None)
+        self._segments: Kept[Sequence[int]] = Kept(partial(read_segments, ws), ())
         self._lexical = LexicalSource(ws, collection)
         self.fusion = LearnedFusion.from_manifest(opened.manifest.fusion)
         self.allow_partial = False  # of searches that do not say
@@ -171,11 +160,11 @@ class Searcher:
         if self._cache.refresh():
             self._read_newest()
         outcomes: list[SearchResult | TwinspireError] = []
-        tasks: list[_Task] = []
+        tasks: list[Task] = []
         for place, query in enumerate(queries):
             fault = fault_of(query, self.manifest.dims)
             if fault is None:
-                tasks.append(_Task(place, query, _first_fetch(query), _NOTHING_YET))
+                tasks.append(Task(place, query, first_fetch(query), NOTHING_YET))
                 outcomes.append(_NO_ANSWER)
             else:
                 outcomes.append(fault)
@@ -201,17 +190,17 @@ class Searcher:
         if self._cache.refresh():
             self._read_newest()
         fetch = limit + SPARE
-        nearest = self._nearest(vectors, fetch, None, params)
+        nearest = self.nearest(vectors, fetch, None, params)
         searched = time.perf_counter()
         regular, cells, kept = regular_queries(nearest, limit, self._cache)
         others: dict[int, SearchResult] = {}
         if len(regular) < len(vectors):
             places = sorted(set(range(len(vectors))).difference(regular))
             tasks = [
-                _Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, _NOTHING_YET)
+                Task(at, VectorQuery(vector=vectors[at], limit=limit, params=params), fetch, NOTHING_YET)
                 for at in places
             ]
-            _fill_in(tasks, nearest, places)
+            fill_in(tasks, nearest, places)
             others = dict(zip(places, self._results(tasks, started, searched), strict=True))
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
         scores = nearest.scores.ravel()[cells]
@@ -221,7 +210,7 @@ class Searcher:
         """Tell whether a search may leave out parts of the index that do not answer."""
         return self.allow_partial if params.allow_partial is None else params.allow_partial
 
-    def _results(self, tasks: Sequence[_Task], started: float, searched: float) -> list[SearchResult]:
+    def _results(self, tasks: Sequence[Task], started: float, searched: float) -> list[SearchResult]:
         """Show what was found; the times are those of `time.perf_counter`."""
         answers = self._show(tasks)
         search_ms, fetch_ms = (searched - started) * 1e3, (time.perf_counter() - searched) * 1e3
@@ -233,51 +222,32 @@ class Searcher:
             results.append(SearchResult(rows, scores, kind, search_ms, fetch_ms, partial, details))
         return results
 
-    def _find(self, tasks: Sequence[_Task]) -> None:
+    def _find(self, tasks: Sequence[Task]) -> None:
         """Fill in the candidates, by one search of the index for all queries that may share it."""
-        groups: dict[tuple[str, int, bool, bool, bool], list[_Task]] = {}
-        for task in tasks:
-            query, params = task.query, task.query.params
-            if query.aspects is not None:
-                self._find_by_aspect(task, query.aspects)
-                continue
-            filter_name = "" if query.filter is None else name_of(query.filter)
-            partial = self.may_miss(params)
-            group = (filter_name, params.effort, params.exact, partial, bool(query.lexical_text))
-            groups.setdefault(group, []).append(task)
-        for members in groups.values():
+        for members in in_groups(tasks, self.may_miss):
             query = members[0].query
-            find = self._find_hybrid if query.lexical_text else self._find_nearest
-            find(members, query.filter, query.params)
+            if query.aspects is not None:
+                self._find_by_aspects(members, query.filter)
+            elif query.lexical_text:
+                self._find_hybrid(members, query.filter, query.params)
+            else:
+                self._find_nearest(members, query.filter, query.params)
 
-    def _find_nearest(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
+    def _find_by_aspects(self, tasks: Sequence[Task], filter: Filter | None) -> None:
+        selection = None if filter is None else self._cache.selection(filter)
+        for task in tasks:
+            fill_in_by_aspects(task, selection)
+
+    def _find_nearest(self, tasks: Sequence[Task], filter: Filter | None, params: SearchParams) -> None:
         fetch = max(task.fetch for task in tasks)
         vectors = np.stack([task.query.vector for task in tasks])
-        nearest = self._nearest(vectors, fetch, filter, params)
-        _fill_in(tasks, nearest, range(len(tasks)))
+        nearest = self.nearest(vectors, fetch, filter, params)
+        fill_in(tasks, nearest, range(len(tasks)))
 
-    def _find_by_aspect(self, task: _Task, aspects: AspectQuery) -> None:
-        filter = task.query.filter
-        keys, scores = aspects.readings.search(
-            aspects.wanted,
-            aspects.weights,
-            task.fetch,
-            None if filter is None else self._cache.selection(filter),
-        )
-        scores = scores.round(SCORE_DECIMALS)
-        task.candidates = Candidates(
-            keys=keys.tolist(),
-            scores=scores.tolist(),
-            complete=len(keys) < task.fetch,
-            plan="aspects",
-            tied=bool((scores[1:] == scores[:-1]).any()),
-            measure="aspects",
-        )
-
-    def _find_hybrid(self, tasks: Sequence[_Task], filter: Filter | None, params: SearchParams) -> None:
+    def _find_hybrid(self, tasks: Sequence[Task], filter: Filter | None, params: SearchParams) -> None:
         depth = max(MIN_DEPTH, *(2 * task.fetch for task in tasks))
         vectors = np.stack([task.query.vector for task in tasks])
-        nearest = self._nearest(vectors, depth, filter, params)
+        nearest = self.nearest(vectors, depth, filter, params)
         texts = [task.query.lexical_text for task in tasks]
         sides = gather_sides(self, texts, vectors, nearest, depth, filter)
         for task, side in zip(tasks, sides, strict=True):
@@ -285,20 +255,9 @@ class Searcher:
             task.candidates.partial = nearest.partial
 
     def nearest(
-        self,
-        vectors: Vectors,
-        limit: int,
-        *,
-        filter: Filter | None = None,
-        effort: int = 0,
-        exact: bool = False,
+        self, vectors: Vectors, limit: int, filter: Filter | None = None, params: SearchParams = _USUAL
     ) -> Neighbors:
         """Find the nearest segments in the index and among the fresh ones; some may be dead."""
-        return self._nearest(vectors, limit, filter, SearchParams(effort=effort, exact=exact))
-
-    def _nearest(
-        self, vectors: Vectors, limit: int, filter: Filter | None, params: SearchParams
-    ) -> Neighbors:
         selection = None if filter is None else self._cache.selection(filter)
         found = self.index.search(
             vectors,
@@ -308,52 +267,20 @@ class Searcher:
             exact=params.exact,
             allow_partial=self.may_miss(params),
         )
-        fresh = self._fresh.snapshot()
-        if not len(fresh.keys):
-            return found
-        beside = fresh.search(vectors, limit, selection=selection)
-        keys = np.concatenate([found.keys, beside.keys], axis=1)
-        scores = np.concatenate([found.scores, beside.scores], axis=1)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, :limit]
-        return Neighbors(
-            np.take_along_axis(keys, order, axis=1),
-            np.take_along_axis(scores, order, axis=1),
-            found.plan,
-            found.partial,
-        )
+        return self._fresh.beside(found, vectors, limit, selection)
 
     @property
     def built_key(self) -> int:
         """Keys above it are fresh."""
         return self.manifest.built_key
 
-    def owners(self, keys: Sequence[int]) -> Mapping[int, tuple[int, str] | None]:
+    def owners(self, keys: Sequence[int]) -> Mapping[int, Owner | None]:
         """Return item rowid and id of each segment; None of those that are dead."""
         return self._owners.get(keys, self._cache.generation)
-
-    def _read_owners(self, keys: Sequence[int]) -> dict[int, tuple[int, str] | None]:
-        rows = self._ws.fetch(
-            "SELECT segments.rowid, segments.item, items.id"
-            " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.rowid = wanted.value"
-            " CROSS JOIN items ON items.rowid = segments.item WHERE items.collection = ?",
-            (as_json(keys), self.collection),
-        )
-        return {key: (item, id) for key, item, id in rows}
 
     def segments_of(self, items: Sequence[int]) -> Mapping[int, Sequence[int]]:
         """Return the segments' keys of each item."""
         return self._segments.get(items, self._cache.generation)
-
-    def _read_segments(self, items: Sequence[int]) -> dict[int, Sequence[int]]:
-        rows = self._ws.fetch(
-            "SELECT segments.item, segments.rowid"
-            " FROM json_each(?) AS wanted CROSS JOIN segments ON segments.item = wanted.value",
-            (as_json(items),),
-        )
-        found: dict[int, list[int]] = {}
-        for item, key in rows:
-            found.setdefault(item, []).append(key)
-        return dict(found)
 
     def lexical_search(
         self, texts: Sequence[str], limit: int, filter: Filter | None
@@ -365,7 +292,7 @@ class Searcher:
         """Score given items for each text by BM25; those with no word in common are left out."""
         return self._lexical.scores(texts, items, self._cache.generation)
 
-    def _show(self, tasks: Sequence[_Task]) -> list[_Shown]:
+    def _show(self, tasks: Sequence[Task]) -> list[_Shown]:
         """Turn candidates into hits; queries that lost too many of theirs look further."""
         shown: dict[int, _Shown] = {}
         waiting = list(tasks)
@@ -382,28 +309,3 @@ class Searcher:
             self._find(again)
             waiting = again
         return [shown[task.place] for task in tasks]
-
-
-def _fill_in(tasks: Sequence[_Task], nearest: Neighbors, places: Sequence[int]) -> None:
-    """Give each task the candidates that lie at its place."""
-    keys, scores = nearest.keys[places], nearest.scores[places]
-    tied = (scores[:, 1:] == scores[:, :-1]).any(axis=1).tolist()
-    there = np.count_nonzero(keys != NO_KEY, axis=1).tolist()
-    for task, row_keys, row_scores, found, is_tied in zip(
-        tasks, keys.tolist(), scores.tolist(), there, tied, strict=True
-    ):
-        fetch = task.fetch
-        if found < len(row_keys) or fetch < len(row_keys):
-            row_keys, row_scores = row_keys[: min(found, fetch)], row_scores[: min(found, fetch)]
-        task.candidates = Candidates(
-            row_keys, row_scores, found < fetch, nearest.plan, is_tied, partial=nearest.partial
-        )
-
-
-def _first_fetch(query: VectorQuery) -> int:
-    wanted = query.limit
-    if query.diversity is not None:
-        wanted = max(query.diversity.candidates or 3 * query.limit, query.limit)
-    if query.params.oversampling > 1:
-        wanted = math.ceil(wanted * query.params.oversampling)
-    return wanted + len(query.exclude_ids) + SPARE
