@@ -47,8 +47,8 @@ def in_groups(tasks: Sequence[Task], may_miss: Callable[[SearchParams], bool]) -
     for task in tasks:
         query, params = task.query, task.query.params
         filter_name = "" if query.filter is None else name_of(query.filter)
-        by = (bool(query.lexical_text), query.aspects is not None)
-        group = (filter_name, params.effort, params.exact, may_miss(params), *by)
+        partial, by_words, by_aspects = may_miss(params), bool(query.lexical_text), query.aspects is not None
+        group = (filter_name, params.effort, params.exact, partial, by_words, by_aspects)
         groups.setdefault(group, []).append(task)
     return list(groups.values())
 
