@@ -18,7 +18,7 @@ from retrieval.collections import collection_names, count, delete_collection, re
 from retrieval.durable import sync_folder, write_durably
 from retrieval.errors import Conflict, CorruptArtifact
 from retrieval.failpoints import failpoint
-from retrieval.manifest import FileRecord, read_manifest, verify_files
+from retrieval.manifest import FileRecord, read_verified
 from retrieval.publishing import READY, IndexVersion, list_versions, live_version
 from retrieval.registry import ModelRow, list_models
 from retrieval.workspace import BUNDLE_FILE, DATABASE_FILE, Workspace, translate_sqlite_errors
@@ -185,10 +185,7 @@ class _Export:
     def _take_index_files(self, collection: str, version: str) -> None:
         relative = Path("indexes") / collection / version
         self._take_folder(self.source.root / relative, relative)
-        manifest = read_manifest(self.folder / relative)
-        if manifest is None:
-            raise CorruptArtifact(f"index version {version} has no readable manifest")
-        verify_files(self.folder / relative, manifest)
+        manifest = read_verified(self.folder / relative)
         self._record(relative, {name: record.sha256 for name, record in manifest.files.items()})
 
     def _forget_version(self, taken: Workspace, collection: str, version: str) -> None:
