@@ -1,4 +1,4 @@
-"""Encoding what has no vector yet, committed batch by batch. Media are decoded ahead, in other processes."""
+"""Encoding what has no vector yet, committed batch by batch. Media are decoded in other processes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -54,8 +54,8 @@ def encode_pending(
 ) -> Encoded:
     """Give a vector to every segment that has none, up to a key.
 
-    A batch is decoded and another one written while the one between is encoded, so an interruption costs
-    three batches at most. What cannot be read is set aside, and not tried again for this encoder.
+    A batch is written while the next one is decoded or encoded, so an interruption costs three batches at
+    most. What cannot be read is set aside, and not tried again for this encoder.
 
     Args:
         ws: the workspace.

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from encoders.device import device
 from encoders.encoder import Encoder, LayeredEncoder, MediaEncoder
 from encoders.memory import encode_within_memory
 from indexer.threads import ahead
@@ -58,7 +59,12 @@ class Runner(Protocol):
 
 
 class LocalRunner:
-    """Runs the encoder here. A batch is decoded while the one before is encoded."""
+    """Runs the encoder here.
+
+    For a GPU, a batch is decoded while the one before is encoded. On the CPU the two take turns, each with
+    all cores: a model's threads wait for the slowest of them, which is whichever shares its core with a
+    process that decodes.
+    """
 
     @contextmanager
     def run(self, work: Work, batches: Iterator[Batch]) -> Iterator[Iterator[Made]]:
@@ -66,8 +72,17 @@ class LocalRunner:
         make = maker(work.encoder, features=work.features)
         with ExitStack() as stack:
             decode = stack.enter_context(decoding(work.encoder, work.roots, work.fingerprint))
-            decoded = stack.enter_context(ahead(map(decode, batches)))
+            decoded: Iterator[tuple[Batch, list[DeadLetter]]]
+            if _computes_on_cores(work.encoder):
+                decoded = map(decode, stack.enter_context(ahead(batches)))
+            else:
+                decoded = stack.enter_context(ahead(map(decode, batches)))
             yield (_made(make, batch, letters) for batch, letters in decoded)
+
+
+def _computes_on_cores(encoder: Encoder) -> bool:
+    """Tell whether an encoder takes the cores that decoding needs."""
+    return isinstance(encoder, MediaEncoder) and device().type == "cpu"
 
 
 def _made(make: Make, batch: Batch, letters: list[DeadLetter]) -> Made:
