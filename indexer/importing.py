@@ -14,8 +14,8 @@ from retrieval.chunking import Chunking
 from retrieval.collections import collection_rowid, create_collection
 from retrieval.failpoints import failpoint
 from retrieval.items import Item, upsert_items
+from retrieval.jobs import Job, start_job
 from retrieval.judgements import JudgedQuery, assign_splits, put_judged_queries
-from retrieval.registry import Job, start_job
 from retrieval.workspace import Workspace
 
 JOB_KIND = "import"

@@ -31,10 +31,11 @@ from retrieval.index import Keys, Vectors
 from retrieval.index_build import build_index, redis_module
 from retrieval.index_types import IndexParameters, choose_parameters
 from retrieval.items import sequence
+from retrieval.jobs import start_job
 from retrieval.judgements import JudgedQuery
 from retrieval.manifest import Manifest
 from retrieval.publishing import live_version
-from retrieval.registry import ModelRow, find_model, start_job
+from retrieval.registry import ModelRow, find_model
 from retrieval.segments import drop_superseded_segments, pending_segments, split_long_items
 from retrieval.windows import wanted_window_s, window_media
 from retrieval.workspace import Workspace

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -67,10 +68,23 @@ def err() -> "Console":
 def _console(stream: Any) -> "Console":
     from rich.console import Console
 
-    make = partial(Console, file=stream, highlight=False, soft_wrap=False)
+    make = partial(Console, highlight=False, soft_wrap=False)
     if stream.isatty() or os.environ.get("FORCE_COLOR"):
-        return make()
-    return make(width=PIPE_WIDTH, no_color=True)
+        return make(file=stream)
+    return make(file=cast(IO[str], _Unpadded(stream)), width=PIPE_WIDTH, no_color=True)
+
+
+class _Unpadded:
+    """A pipe that the blanks at the ends of a table's lines do not reach."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, lines: str) -> int:
+        return self._stream.write(re.sub(r" +(?=\n)", "", lines))
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def say(message: str) -> None:

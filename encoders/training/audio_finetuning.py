@@ -39,7 +39,8 @@ from encoders.training.registering import (
 from encoders.training.relations import LabelRelations, Rows
 from encoders.training.similarity import rank
 from retrieval.errors import IncompatibleModel, InvalidInput, InvalidTrainingData
-from retrieval.registry import Job, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
 
 Keep: TypeAlias = Literal["best", "last"]

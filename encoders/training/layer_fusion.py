@@ -29,7 +29,8 @@ from encoders.training.registering import (
 from encoders.training.relations import Rows
 from encoders.training.similarity import Ranked
 from retrieval.errors import IncompatibleModel
-from retrieval.registry import Job, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
 
 Floats = NDArray[np.float32]

@@ -28,7 +28,8 @@ from encoders.training.registering import (
 from encoders.training.similarity import METRICS, Ranked
 from retrieval.content import Modality
 from retrieval.errors import InvalidInput
-from retrieval.registry import Job, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import model_folder
 from retrieval.resampling import bootstrap_interval
 from retrieval.workspace import Workspace
 

@@ -30,7 +30,8 @@ from encoders.training.registering import (
 )
 from retrieval.content import Content, Modality
 from retrieval.errors import InvalidInput
-from retrieval.registry import Job, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
 
 PARTS_FILE = "parts.json"

@@ -11,15 +11,8 @@ import torch
 from encoders.card import EncoderCard
 from retrieval.errors import InvalidInput
 from retrieval.failpoints import failpoint
-from retrieval.registry import (
-    Job,
-    finish_run,
-    model_folder,
-    next_model_version,
-    register_model,
-    start_job,
-    start_run,
-)
+from retrieval.jobs import Job, start_job
+from retrieval.registry import finish_run, model_folder, next_model_version, register_model, start_run
 from retrieval.workspace import Workspace, now
 
 CURVES_FILE = "training.json"  # beside every trained model

@@ -26,7 +26,8 @@ from encoders.training.text_fit import TextTuning, corpus_vectors, fit_text
 from encoders.training.text_objective import TextTowers
 from retrieval.embeddings import share_embeddings
 from retrieval.errors import IncompatibleModel, InvalidInput
-from retrieval.registry import Job, find_model, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import find_model, model_folder
 from retrieval.workspace import Workspace
 
 

@@ -16,7 +16,8 @@ from encoders.two_tower.saving import save_two_tower
 from encoders.two_tower.towers import TwoTower
 from encoders.two_tower.vocabulary import Vocabulary
 from retrieval.errors import UnreadableSource
-from retrieval.registry import Job, model_folder
+from retrieval.jobs import Job
+from retrieval.registry import model_folder
 from retrieval.workspace import Workspace
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 import pytest
 
 from retrieval.errors import Conflict, InvalidInput, ModelNotFound
+from retrieval.jobs import start_job
 from retrieval.registry import (
     find_model,
     finish_run,
@@ -14,7 +15,6 @@ from retrieval.registry import (
     model_folder,
     next_model_version,
     register_model,
-    start_job,
     start_run,
 )
 from retrieval.workspace import Workspace

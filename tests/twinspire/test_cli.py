@@ -16,6 +16,7 @@ import pytest
 from twinspire.cli import COMMANDS, cli, run
 from twinspire.cli_reference import help_texts, render_reference
 from twinspire.complaints import complaint
+from twinspire.console import show_table
 from twinspire.groups import ListByDefault
 from twinspire.session import Session
 
@@ -50,6 +51,14 @@ def test_an_import_tells_what_was_good_and_what_was_bad(
 
     assert "films: 2 inserted, 1 rejected" in printed.out
     assert "row 2: bad JSON" in printed.err
+
+
+def test_a_table_in_a_pipe_has_no_blanks_at_the_ends_of_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    show_table("", ["id", "text"], [["a", "a heist in Paris"], ["b", "a love story"]], empty="")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "b    a love story"
+    assert [line for line in lines if line != line.rstrip()] == []
 
 
 def test_collections_as_json_are_nothing_but_json(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
