@@ -1,43 +1,28 @@
-"""Making an index version of a collection: encode, build, measure, publish, promote."""
+"""Bringing an index up to date: build a version unless there is one, promote it, delete old ones."""
 
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from encoders.card import EncoderCard, read_card
-from encoders.encoder import Encoder
-from encoders.loading import load_encoder
-from indexer.encoding import HERE, encode_pending
-from indexer.fusing import Words, fuse, words_ahead
-from indexer.progress import OnProgress, Progress, ignore_progress
+from indexer.encoding import HERE
+from indexer.progress import OnProgress, ignore_progress
 from indexer.runners import Runner
-from indexer.sampling import queries_digest, sample_queries, validation_queries
-from indexer.threads import ahead
+from indexer.sampling import queries_digest, validation_queries
+from indexer.version_build import VersionBuild, build_version, not_served
 from indexer.versions import find_equal, prune
-from retrieval import publishing
 from retrieval.collections import require_collection
-from retrieval.content import Modality
-from retrieval.embeddings import embedded_keys, read_embeddings
-from retrieval.errors import CorruptArtifact, ModalityNotServed, TwinspireError, VersionMoved
-from retrieval.failpoints import failpoint
-from retrieval.index import Keys, Vectors
-from retrieval.index_build import build_index, redis_module
-from retrieval.index_types import IndexParameters, choose_parameters
-from retrieval.items import sequence
+from retrieval.embeddings import embedded_keys
+from retrieval.errors import CorruptArtifact, TwinspireError
+from retrieval.index_build import redis_module
+from retrieval.index_types import IndexParameters
 from retrieval.jobs import start_job
-from retrieval.judgements import JudgedQuery
-from retrieval.manifest import Manifest
-from retrieval.publishing import live_version
+from retrieval.publishing import IndexVersion, live_version
+from retrieval.publishing import promote as promote_version
 from retrieval.registry import ModelRow, find_model
-from retrieval.segments import drop_superseded_segments, pending_segments, split_long_items
-from retrieval.windows import wanted_window_s, window_media
+from retrieval.segments import drop_superseded_segments, pending_segments
+from retrieval.windows import window_media
 from retrieval.workspace import Workspace
 
 JOB_KIND = "index"
@@ -56,50 +41,11 @@ class IndexReport:
     count: int  # vectors in the index
     parameters: IndexParameters  # with the effort and the recall that were measured
     fusion: Mapping[str, Any]
-    promoted: bool = False  # whether this version is the live one now
-    not_served: int = 0  # items whose modality the encoder does not take
-    set_aside: int = 0  # segments that could not be read, in this run
-    pruned: tuple[str, ...] = ()  # old versions that were deleted
-    seconds: Mapping[str, float] = field(default_factory=dict)  # by stage; "encoder" and "faiss" are not ours
-
-
-@dataclass(slots=True, kw_only=True)
-class _Build:
-    """One run of the job."""
-
-    ws: Workspace
-    collection: str
-    model: ModelRow
-    card: EncoderCard
-    overrides: Mapping[str, Any]
-    recall_target: float
-    tell: OnProgress
-    window_s: float  # the length of the windows of sounds and videos; 0 = none
-    seen_live: str  # the live version when the job began; "" = none
-    make_runner: Callable[[Path], Runner]
-    set_aside: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Take the time of a stage, and show that it began."""
-        self.tell(Progress(name, 0, 0))
-        started = time.perf_counter()
-        yield
-        self.add_seconds(name, time.perf_counter() - started)
-
-    def add_seconds(self, name: str, seconds: float) -> None:
-        """Add to the time of a stage."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-    def parameters(self, count: int) -> IndexParameters:
-        """Choose the parameters for so many vectors."""
-        return choose_parameters(count, self.card.dims, self.recall_target, self.overrides)
-
-    @property
-    def modalities(self) -> list[Modality]:
-        """What the encoder takes."""
-        return [Modality(modality) for modality in self.card.modalities]
+    promoted: bool  # whether this version is the live one now
+    not_served: int  # items whose modality the encoder does not take
+    set_aside: int  # segments that could not be read, in this run
+    pruned: tuple[str, ...]  # old versions that were deleted
+    seconds: Mapping[str, float]  # by stage; "encoder" and "faiss" are not ours
 
 
 def index_collection(
@@ -150,7 +96,7 @@ def index_collection(
     require_collection(ws, collection)
     model = find_model(ws, encoder_name)
     parameters = dict(overrides or {}) | {"backend": backend}
-    build = _Build(
+    build = VersionBuild(
         ws=ws,
         collection=collection,
         model=model,
@@ -159,9 +105,9 @@ def index_collection(
         recall_target=recall_target,
         tell=on_progress,
         window_s=0.0,  # told when the job begins
-        seen_live=live_version(ws, collection) or "",
         make_runner=make_runner,
     )
+    seen_live = live_version(ws, collection) or ""
     build.parameters(0)  # a wrong one is refused before any work
     if backend == "redis":  # what servers without a database wrote belongs to it
         redis_module("journal").drain_journal(ws, collection)
@@ -169,26 +115,34 @@ def index_collection(
     job = start_job(ws, JOB_KIND, collection, spec)
     try:
         build.window_s = window_media(ws, collection, windows_s)
-        report = _unchanged(build) or _build(build)
+        equal = _unchanged(build)
+        version, manifest, encoded = (
+            (equal.version, equal.manifest, 0) if equal is not None else build_version(build)
+        )
         if promote:
             with build.stage("publish"):
                 # Another job may have promoted the very version meanwhile: that is no quarrel.
-                done = live_version(ws, collection) == report.version
-                publishing.promote(
-                    ws, collection, report.version, report.version if done else build.seen_live
-                )
+                done = live_version(ws, collection) == version
+                promote_version(ws, collection, version, version if done else seen_live)
         pruned = prune(ws, collection, keep)
         if promote:
             drop_superseded_segments(ws, collection)
     except TwinspireError:
         job.fail()
         raise
-    job.finish({"encoded": report.encoded, "count": report.count})
-    return replace(
-        report,
-        promoted=live_version(ws, collection) == report.version,
+    job.finish({"encoded": encoded, "count": manifest.count})
+    return IndexReport(
+        version=version,
+        model=manifest.model,
+        fingerprint=manifest.fingerprint,
+        nothing_new=equal is not None,
+        encoded=encoded,
+        count=manifest.count,
+        parameters=manifest.parameters,
+        fusion=manifest.fusion,
+        promoted=live_version(ws, collection) == version,
         pruned=tuple(pruned),
-        not_served=_not_served(build),
+        not_served=not_served(build),
         set_aside=build.set_aside,
         seconds=build.seconds,
     )
@@ -201,8 +155,8 @@ def _card(model: ModelRow) -> EncoderCard:
     return card
 
 
-def _unchanged(build: _Build) -> IndexReport | None:
-    """Find out whether there is nothing to do, without opening the encoder."""
+def _unchanged(build: VersionBuild) -> IndexVersion | None:
+    """Find the version that would come of it, if there is one, without opening the encoder."""
     ws, collection, fingerprint = build.ws, build.collection, build.card.fingerprint
     with build.stage("check"):
         if pending_segments(ws, collection, fingerprint, limit=1, modalities=build.modalities):
@@ -210,141 +164,4 @@ def _unchanged(build: _Build) -> IndexReport | None:
         keys = embedded_keys(ws, collection, fingerprint, window_s=build.window_s)
         queries = queries_digest(validation_queries(ws, collection))
         parameters = build.parameters(len(keys))
-        equal = find_equal(ws, collection, fingerprint, keys, parameters, queries, build.window_s)
-    if equal is None:
-        return None
-    return IndexReport(
-        version=equal.version,
-        model=equal.manifest.model,
-        fingerprint=fingerprint,
-        nothing_new=True,
-        encoded=0,
-        count=equal.manifest.count,
-        parameters=equal.manifest.parameters,
-        fusion=equal.manifest.fusion,
-    )
-
-
-def _build(build: _Build) -> IndexReport:
-    ws, collection = build.ws, build.collection
-    queries = validation_queries(ws, collection) if Modality.TEXT in build.modalities else []
-    with words_ahead(ws, collection, queries) as words:
-        encoder, up_to_key, encoded = _encode(build)
-        staged = publishing.new_version_folder(ws, collection)
-        try:
-            manifest = _build_into(staged, build, encoder, up_to_key, queries, words)
-            _require_same_windows(build)
-            with build.stage("publish"):
-                version = publishing.publish(ws, collection, staged, manifest)
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)  # it was renamed if all went well
-    return IndexReport(
-        version=version,
-        model=manifest.model,
-        fingerprint=manifest.fingerprint,
-        nothing_new=False,
-        encoded=encoded,
-        count=manifest.count,
-        parameters=manifest.parameters,
-        fusion=manifest.fusion,
-    )
-
-
-def _encode(build: _Build) -> tuple[Encoder, int, int]:
-    """Give every segment a vector.
-
-    Returns:
-        The encoder, the highest key that was considered, and the number of new vectors.
-    """
-    ws, collection = build.ws, build.collection
-    if build.card.max_words:
-        with build.stage("split"):
-            split_long_items(ws, collection, build.card.max_words)
-    with build.stage("load"):
-        encoder = load_encoder(build.model.folder)
-    with build.stage("encode"):
-        # What comes later is searched beside the index: were it in the index, a slower one with a lower key
-        # that has no vector yet would be neither here nor there.
-        up_to_key = sequence(ws, collection)
-        encoded = encode_pending(
-            ws,
-            collection,
-            encoder,
-            up_to_key=up_to_key,
-            on_progress=build.tell,
-            runner=build.make_runner(build.model.folder),
-        )
-    build.add_seconds("encoder", encoded.encoder_s)
-    build.set_aside = encoded.set_aside
-    return encoder, up_to_key, encoded.segments
-
-
-def _build_into(
-    staged: Path,
-    build: _Build,
-    encoder: Encoder,
-    up_to_key: int,
-    queries: Sequence[JudgedQuery],
-    words: Future[Words] | None,
-) -> Manifest:
-    """Build an index into a folder, measure it, and write down what it is."""
-    ws, collection, card = build.ws, build.collection, build.card
-    keys = embedded_keys(ws, collection, card.fingerprint, window_s=build.window_s)
-    total = int(np.searchsorted(keys, up_to_key, side="right"))
-    if not total and _not_served(build):
-        raise ModalityNotServed(f"the encoder takes {', '.join(card.modalities)}: there is no such item")
-    with build.stage("build"):
-        sample = sample_queries(ws, collection, encoder, queries)
-        with ahead(_vectors(build, up_to_key)) as batches:
-            built = build_index(
-                staged,
-                batches,
-                card.dims,
-                build.parameters(total),
-                sample,
-                lambda done: build.tell(Progress("build", done, total)),
-            )
-    build.add_seconds("faiss", built.build_s)
-    build.add_seconds("tune", built.tune_s)
-    failpoint("index-built")
-    manifest = Manifest(
-        collection=collection,
-        fingerprint=card.fingerprint,
-        model=build.model.reference,
-        dims=card.dims,
-        count=built.count,
-        built_key=up_to_key,
-        parameters=built.parameters,
-        window_s=build.window_s,
-        statistics={"queries": queries_digest(queries), "build_s": round(built.build_s, 3)},
-    )
-    with build.stage("fuse"):
-        return replace(manifest, fusion=fuse(ws, staged, manifest, encoder, queries, words))
-
-
-def _require_same_windows(build: _Build) -> None:
-    """Refuse to publish an index that lacks its windows, since another job or a rollback wanted others."""
-    wanted = wanted_window_s(build.ws, build.collection)
-    if wanted != build.window_s:
-        raise VersionMoved(
-            f"windows: this index was to have {build.window_s:g} s, meanwhile {wanted:g} s were asked for:"
-            " index again, one length at a time"
-        )
-
-
-def _vectors(build: _Build, up_to_key: int) -> Iterator[tuple[Keys, Vectors]]:
-    """Read the vectors up to a key."""
-    fingerprint = build.card.fingerprint
-    for keys, vectors in read_embeddings(build.ws, build.collection, fingerprint, window_s=build.window_s):
-        wanted = int(np.searchsorted(keys, up_to_key, side="right"))
-        yield keys[:wanted], vectors[:wanted]
-        if wanted < len(keys):
-            return
-
-
-def _not_served(build: _Build) -> int:
-    """Count the items that the encoder does not take."""
-    rows = build.ws.fetch(
-        "SELECT modality, count(*) FROM items WHERE collection = ? GROUP BY modality", (build.collection,)
-    )
-    return sum(count for modality, count in rows if modality not in build.card.modalities)
+        return find_equal(ws, collection, fingerprint, keys, parameters, queries, build.window_s)
