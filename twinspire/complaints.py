@@ -43,7 +43,8 @@ def complaint(error: BaseException) -> str:
     """Put an error into words."""
     if isinstance(error, click.UsageError):
         help_command = f"{error.ctx.command_path} --help" if error.ctx else "twinspire --help"
-        return f"{_one_line(error.format_message())}; see `{help_command}`"
+        said = _one_line(error.format_message())
+        return f"{said}{' See' if said.endswith('?') else '; see'} `{help_command}`"
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, TwinspireError):

@@ -86,6 +86,7 @@ def test_the_workspace_can_come_from_the_environment(
     [
         (["fly"], "there is no command 'fly'; there are import"),
         (["collections", "--fly"], "No such option"),
+        (["encoders", "exports", "x"], "'export'? See `twinspire encoders --help`"),
         (["import", "jsonl", "x.jsonl"], "Missing option '--collection'"),
         (["import", "jsonl", "absent.jsonl", "--collection", "x"], "no such file"),
         (["versions", "absent"], "there is no collection 'absent'; `twinspire collections` lists"),
