@@ -156,6 +156,7 @@ def finetune_audio(
         IncompatibleModel: if the model is of another kind.
         InvalidTrainingData: if there is nothing to learn from.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     source = read_card(backbone_folder)

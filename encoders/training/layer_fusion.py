@@ -88,6 +88,7 @@ def train_layer_fusion(
         InvalidTrainingData: if there are no features, or nothing to learn from.
         IncompatibleModel: if the stored features are not of the model's shape.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     on_progress(StageStarted(stage="read"))

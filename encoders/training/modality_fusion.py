@@ -77,6 +77,7 @@ def train_modality_fusion(
         IncompatibleModel: if a part's encoder does not take its modality.
         InvalidInput: if a setting is out of range, or the name cannot be one.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     _check_parts(parts)

@@ -94,6 +94,7 @@ def train_projection(
         IncompatibleModel: if the media backbone does not take such media.
         InvalidInput: if the text backbone takes no texts, or the name cannot be one.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     media_encoder(media.encoder, source.modality)

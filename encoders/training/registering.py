@@ -1,15 +1,18 @@
 """What every training does around its loop: a name that is checked, a run, a version, a job that resumes."""
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from encoders.card import EncoderCard
-from retrieval.errors import InvalidInput
+from retrieval.errors import Conflict, InvalidInput
 from retrieval.failpoints import failpoint
 from retrieval.jobs import Job, start_job
 from retrieval.registry import finish_run, model_folder, next_model_version, register_model, start_run
@@ -46,24 +49,51 @@ def begin_training(
 ) -> Job:
     """Find the interrupted training of this digest, or begin a run and reserve a version.
 
+    No other process may take it up until it is finished, or this one has ended.
+
     Returns:
         The job; its position holds the `version` and the `run`.
+
+    Raises:
+        Conflict: if another process is at it.
     """
-    job = start_job(ws, "train", collection, {"model": name, "digest": digest})
-    if job.position is None:
-        version = next_model_version(ws, name)
-        model_folder(ws, name, version).mkdir(parents=True)
-        run = start_run(
-            ws,
-            "train",
-            collection=collection,
-            model=f"{name}@{version}",
-            config=config,
-            seed=seed,
-            data_digest=data_digest,
-        )
-        job.advance({"version": version, "run": run})
+    with ws.atomic():
+        job = start_job(ws, "train", collection, {"model": name, "digest": digest})
+        if job.position is None:
+            version = next_model_version(ws, name)
+            model_folder(ws, name, version).mkdir(parents=True)
+            run = start_run(
+                ws,
+                "train",
+                collection=collection,
+                model=f"{name}@{version}",
+                config=config,
+                seed=seed,
+                data_digest=data_digest,
+            )
+            job.advance({"version": version, "run": run})
+    _claim(model_folder(ws, name, job.position["version"]))
     return job
+
+
+# The folders that this process trains into, locked: the system lets go of them when it ends.
+_claims: dict[Path, int] = {}
+
+
+def _claim(folder: Path) -> None:
+    if folder in _claims:  # it was interrupted, and begins again
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise Conflict(
+            f"another process trains {folder.parent.name}@{folder.name} on the same data with the same"
+            " settings: wait for it to end, or end it"
+        ) from None
+    _claims[folder] = handle
 
 
 def training_file(
@@ -99,3 +129,4 @@ def finish_training(ws: Workspace, job: Job, card: EncoderCard, *, artifacts: Ma
         )
         job.finish()
         failpoint("model-not-committed")
+    os.close(_claims.pop(model_folder(ws, card.name, card.version)))

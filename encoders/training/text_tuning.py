@@ -66,6 +66,7 @@ def tune_text(
         InvalidTrainingData: if the data cannot be trained on; before any work began.
         FailedPrecondition: if the query side is tuned alone and an item has no vector yet.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     if neighbours and config.tuned == "query":

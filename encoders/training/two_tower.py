@@ -51,6 +51,7 @@ def train_two_tower(
         InvalidTrainingData: if the data cannot be trained on; before any work began.
         UnreadableSource: if the file of word vectors is not one.
         EncoderFault: if the training diverged.
+        Conflict: if another process is at the same training.
     """
     check_name(name)
     join()

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from encoders.training.checkpoint import CheckpointFile
 from encoders.training.events import EpochDone, Event, Resumed, StepDone
 from encoders.training.loop import train
 from encoders.training.optimisation import LoopConfig
+from encoders.training.registering import begin_training
 from encoders.two_tower.text_encoder import TENSORS_FILE
+from retrieval.collections import create_collection
+from retrieval.errors import Conflict
 from retrieval.registry import list_runs, model_folder
 from retrieval.workspace import Workspace
 from tests.encoders.conftest import fill
@@ -64,6 +68,36 @@ def test_killed_at_any_stage_it_ends_with_the_same_weights(tmp_path: Path) -> No
 
     for name, tensor in weights[0].items():
         np.testing.assert_array_equal(tensor, weights[1][name], err_msg=name)
+
+
+BEGIN = """
+import sys
+from pathlib import Path
+from encoders.training.registering import begin_training
+from retrieval.workspace import Workspace
+begin_training(Workspace(Path(sys.argv[1])), "docs", "m", "d", config={}, seed=0, data_digest="")
+print("begun", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_one_process_at_a_time_is_at_a_training(tmp_path: Path) -> None:
+    with Workspace(tmp_path, create=True) as ws:
+        create_collection(ws, "docs")
+        begin = partial(begin_training, ws, "docs", "m", config={}, seed=0, data_digest="")
+        command = [sys.executable, "-c", BEGIN, str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout
+            assert other.stdout.readline() == "begun\n"
+
+            with pytest.raises(Conflict, match="another process trains m@1"):
+                begin("d")
+            assert begin("another digest").position["version"] == 2
+            other.kill()
+
+        job = begin("d")
+        assert job.resumed
+        assert job.position["version"] == 1
 
 
 class Killed(Exception):
