@@ -1,5 +1,6 @@
 """Printing: results on stdout, tables in colour on a terminal, JSON for programs."""
 
+import io
 import json
 import os
 import re
@@ -40,9 +41,17 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[CommandT], Command
     return decorate
 
 
+def print_what_can_be_encoded() -> None:
+    """Let a text that stdout or stderr has no characters for be printed all the same, escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def print_json(value: Any) -> None:
     """Print a result for programs: one JSON document on stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    click.echo(json.dumps(value, indent=2, ensure_ascii=escaped, default=_plain))
 
 
 def _plain(value: Any) -> Any:
@@ -83,8 +92,8 @@ class _Unpadded:
     def write(self, lines: str) -> int:
         return self._stream.write(re.sub(r" +(?=\n)", "", lines))
 
-    def flush(self) -> None:
-        self._stream.flush()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)  # its encoding, for one: lines are drawn in what it can hold
 
 
 def say(message: str) -> None:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: output, exit codes, errors, help."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -59,6 +60,23 @@ def test_a_table_in_a_pipe_has_no_blanks_at_the_ends_of_its_lines(capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "b    a love story"
     assert [line for line in lines if line != line.rstrip()] == []
+
+
+PRINT = """
+from twinspire.console import print_json, print_what_can_be_encoded, show_table
+print_what_can_be_encoded()
+show_table("", ["id", "text"], [["a", "Preradovi\\u0107"]], empty="")
+print_json(["Preradovi\\u0107"])
+"""
+
+
+def test_a_pipe_gets_what_it_can_hold() -> None:
+    command, environment = [sys.executable, "-c", PRINT], os.environ | {"PYTHONIOENCODING": "ascii"}
+    printed = subprocess.run(command, env=environment, capture_output=True, check=True).stdout.decode("ascii")
+
+    lines = printed.splitlines()
+    assert lines[2] == r"a  | Preradovi\u0107"
+    assert json.loads("".join(lines[3:])) == ["Preradovi\u0107"]
 
 
 def test_collections_as_json_are_nothing_but_json(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
