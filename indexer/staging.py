@@ -1,7 +1,6 @@
 """Folders that are being filled: one process at a time, and what a killed one left is cleared away."""
 
 import errno
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -9,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from retrieval.durable import sync_folder
+from retrieval.durable import lock_folder, sync_folder
 from retrieval.errors import Conflict
 from retrieval.workspace import translate_sqlite_errors
 
@@ -40,16 +39,12 @@ def staged_folder(folder: Path) -> Iterator[Path]:
 
 
 def _locked(folder: Path) -> int:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        ours = _is_same(folder, handle)  # else the other process finished just now
-    except BlockingIOError:
-        ours = False
-    if not ours:
+    handle = lock_folder(folder)
+    if handle is not None and _is_same(folder, handle):
+        return handle
+    if handle is not None:  # the other process finished just now
         os.close(handle)
-        raise Conflict(f"another process works in {folder.name}: wait for it to end")
-    return handle
+    raise Conflict(f"another process works in {folder.name}: wait for it to end")
 
 
 def _is_same(folder: Path, handle: int) -> bool:

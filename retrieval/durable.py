@@ -1,5 +1,6 @@
 """Writing files that survive a crash: whole, or not at all."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -43,3 +44,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder that is there, until the handle is closed or the process ends, however it ends.
+
+    Returns:
+        A handle of the system's; None if another process holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle

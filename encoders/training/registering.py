@@ -1,6 +1,5 @@
 """What every training does around its loop: a name that is checked, a run, a version, a job that resumes."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -12,11 +11,12 @@ from typing import Any
 import torch
 
 from encoders.card import EncoderCard
+from retrieval.durable import lock_folder
 from retrieval.errors import Conflict, InvalidInput
 from retrieval.failpoints import failpoint
 from retrieval.jobs import Job, start_job
 from retrieval.registry import finish_run, model_folder, next_model_version, register_model, start_run
-from retrieval.workspace import Workspace, now
+from retrieval.workspace import Workspace, now, translate_sqlite_errors
 
 CURVES_FILE = "training.json"  # beside every trained model
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -83,16 +83,14 @@ _claims: dict[Path, int] = {}
 def _claim(folder: Path) -> None:
     if folder in _claims:  # it was interrupted, and begins again
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
+    with translate_sqlite_errors():
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = lock_folder(folder)
+    if handle is None:
         raise Conflict(
             f"another process trains {folder.parent.name}@{folder.name} on the same data with the same"
             " settings: wait for it to end, or end it"
-        ) from None
+        )
     _claims[folder] = handle
 
 
