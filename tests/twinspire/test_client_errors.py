@@ -99,7 +99,7 @@ def test_an_overloaded_server_is_given_the_time_it_asks_for(client: Client, scri
 
     client.search("films", "a heist")
 
-    assert 0.2 <= time.monotonic() - started < 10.0
+    assert 0.2 <= time.monotonic() - started < 1.0
     assert len(script.requests) == 2
 
 
@@ -135,10 +135,10 @@ def test_a_wait_beyond_the_deadline_is_not_begun(client: Client, script: Script)
     started = time.monotonic()
 
     with pytest.raises(errors.Overloaded) as caught:
-        client.search("films", "a heist", timeout_s=10.0)
+        client.search("films", "a heist", timeout_s=1.0)
 
     assert caught.value.retry_after_s == 60
-    assert time.monotonic() - started < 10.0
+    assert time.monotonic() - started < 1.0
 
 
 def test_a_failed_query_of_a_batch_is_a_value(client: Client, script: Script) -> None:
@@ -183,4 +183,4 @@ def test_waiting_for_a_server_that_never_comes_ends_in_time() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(errors.DeadlineExceeded, match="not ready within"):
         client.wait_until_ready(timeout_s=0.3)
 
-    assert time.monotonic() - started < 10.0
+    assert time.monotonic() - started < 2.0
