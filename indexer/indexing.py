@@ -93,25 +93,10 @@ def index_collection(
         VersionMoved: if another version became live meanwhile, and this one stays published; or if windows
             of another length were asked for meanwhile, and nothing is published.
     """
-    require_collection(ws, collection)
-    model = find_model(ws, encoder_name)
     parameters = dict(overrides or {}) | {"backend": backend}
-    build = VersionBuild(
-        ws=ws,
-        collection=collection,
-        model=model,
-        card=_card(model),
-        overrides=parameters,
-        recall_target=recall_target,
-        tell=on_progress,
-        window_s=0.0,  # told when the job begins
-        make_runner=make_runner,
-    )
+    build = _prepare(ws, collection, encoder_name, parameters, recall_target, make_runner, on_progress)
     seen_live = live_version(ws, collection) or ""
-    build.parameters(0)  # a wrong one is refused before any work
-    if backend == "redis":  # what servers without a database wrote belongs to it
-        redis_module("journal").drain_journal(ws, collection)
-    spec = {"model": model.reference, "parameters": parameters, "recall_target": recall_target}
+    spec = {"model": build.model.reference, "parameters": parameters, "recall_target": recall_target}
     job = start_job(ws, JOB_KIND, collection, spec)
     try:
         build.window_s = window_media(ws, collection, windows_s)
@@ -120,10 +105,7 @@ def index_collection(
             (equal.version, equal.manifest, 0) if equal is not None else build_version(build)
         )
         if promote:
-            with build.stage("publish"):
-                # Another job may have promoted the very version meanwhile: that is no quarrel.
-                done = live_version(ws, collection) == version
-                promote_version(ws, collection, version, version if done else seen_live)
+            _make_live(build, version, seen_live)
         pruned = prune(ws, collection, keep)
         if promote:
             drop_superseded_segments(ws, collection)
@@ -146,6 +128,43 @@ def index_collection(
         set_aside=build.set_aside,
         seconds=build.seconds,
     )
+
+
+def _prepare(
+    ws: Workspace,
+    collection: str,
+    encoder_name: str,
+    parameters: Mapping[str, Any],
+    recall_target: float,
+    make_runner: Callable[[Path], Runner],
+    on_progress: OnProgress,
+) -> VersionBuild:
+    """Check what was asked for, before any work."""
+    require_collection(ws, collection)
+    model = find_model(ws, encoder_name)
+    build = VersionBuild(
+        ws=ws,
+        collection=collection,
+        model=model,
+        card=_card(model),
+        overrides=parameters,
+        recall_target=recall_target,
+        tell=on_progress,
+        window_s=0.0,  # told when the job begins
+        make_runner=make_runner,
+    )
+    build.parameters(0)  # a wrong one is refused
+    if parameters["backend"] == "redis":  # what servers without a database wrote belongs to it
+        redis_module("journal").drain_journal(ws, collection)
+    return build
+
+
+def _make_live(build: VersionBuild, version: str, seen_live: str) -> None:
+    """Promote a version, unless another than that which the job saw is live."""
+    with build.stage("publish"):
+        # Another job may have promoted the very version meanwhile: that is no quarrel.
+        done = live_version(build.ws, build.collection) == version
+        promote_version(build.ws, build.collection, version, version if done else seen_live)
 
 
 def _card(model: ModelRow) -> EncoderCard:
