@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from twinspire.complaints import complain
-from twinspire.console import print_what_can_be_encoded
+from twinspire.console import open_streams
 from twinspire.session import Session
 
 PROGRAM = "twinspire"
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     session = Session()
-    print_what_can_be_encoded()
+    open_streams()
     try:
         result: Any = cli.main(list(arguments), prog_name=PROGRAM, standalone_mode=False, obj=session)
         sys.stdout.flush()

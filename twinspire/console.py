@@ -41,16 +41,19 @@ def with_options(*options: Callable[[Any], Any]) -> Callable[[CommandT], Command
     return decorate
 
 
-def print_what_can_be_encoded() -> None:
-    """Let a text that stdout or stderr has no characters for be printed all the same, escaped."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+def open_streams() -> None:
+    """Let stdout and stderr take any text: characters that they lack are escaped; closed, they drop all."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # the shell's `>&-`
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def print_json(value: Any) -> None:
     """Print a result for programs: one JSON document on stdout."""
-    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    escaped = str(sys.stdout.encoding).lower().replace("-", "") != "utf8"
     click.echo(json.dumps(value, indent=2, ensure_ascii=escaped, default=_plain))
 
 

@@ -63,8 +63,8 @@ def test_a_table_in_a_pipe_has_no_blanks_at_the_ends_of_its_lines(capsys: pytest
 
 
 PRINT = """
-from twinspire.console import print_json, print_what_can_be_encoded, show_table
-print_what_can_be_encoded()
+from twinspire.console import print_json, open_streams, show_table
+open_streams()
 show_table("", ["id", "text"], [["a", "Preradovi\\u0107"]], empty="")
 print_json(["Preradovi\\u0107"])
 """
@@ -77,6 +77,17 @@ def test_a_pipe_gets_what_it_can_hold() -> None:
     lines = printed.splitlines()
     assert lines[2] == r"a  | Preradovi\u0107"
     assert json.loads("".join(lines[3:])) == ["Preradovi\u0107"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("option", ["", "--json"])
+def test_closed_streams_are_no_fault(films: Path, closed: str, option: str) -> None:
+    command = f"{shlex.quote(sys.executable)} -m twinspire --workspace {films} collections {option} {closed}"
+
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
 
 
 def test_collections_as_json_are_nothing_but_json(films: Path, capsys: pytest.CaptureFixture[str]) -> None:
