@@ -28,7 +28,9 @@ from retrieval.workspace import Workspace
 BATCH_SEGMENTS = 2048
 # A batch of media is held decoded, and two more wait: this bounds each, in bytes.
 BATCH_DECODED_BYTES = 16 << 20
-FIRST_SHARE = 8  # the first batch of media is so many times smaller: nothing is computed while it is decoded
+# Models take a power of two at a time: the rest of another number would be computed in a size of its own.
+EVEN_SEGMENTS = 32
+FIRST_SHARE = 6  # the first batch of media is so many times smaller: nothing is computed while it is decoded
 TYPICAL_SOUND_S = 60.0
 
 HERE: Runner = LocalRunner()
@@ -194,7 +196,8 @@ def batch_segments(encoder: Encoder) -> int:
     if not isinstance(encoder, MediaEncoder):
         return BATCH_SEGMENTS
     largest = max(decoded_bytes(spec) for spec in encoder.decode_specs.values())
-    return max(1, min(BATCH_SEGMENTS, BATCH_DECODED_BYTES // largest))
+    fitting = min(BATCH_SEGMENTS, BATCH_DECODED_BYTES // largest)
+    return max(1, fitting - fitting % EVEN_SEGMENTS if fitting > EVEN_SEGMENTS else fitting)
 
 
 def decoded_bytes(spec: DecodeSpec) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 from encoders.media.decoding import Decoder
 from encoders.media.facts import MediaFacts
 from encoders.media.limits import DEFAULT_LIMITS
+from encoders.media.pool import usual_children
 from encoders.media.source import open_file
 from indexer.importers.folder import FoundFile
 from indexer.importers.metadata import FileMetadata
@@ -69,7 +70,7 @@ class FileReading:
 
 
 def read_files(readings: Sequence[FileReading], decoder: Decoder, *, workspace: Path | None = None) -> None:
-    """Read files, as many at a time as the decoder has processes.
+    """Read files, as many at a time as a decoder usually has processes.
 
     Args:
         readings: what is to be read, and where what is found is put.
@@ -79,7 +80,7 @@ def read_files(readings: Sequence[FileReading], decoder: Decoder, *, workspace: 
     Raises:
         MissingExtra: if the library for a file's format is not installed.
     """
-    with ThreadPoolExecutor(decoder.max_children, "read") as threads:
+    with ThreadPoolExecutor(usual_children(), "read") as threads:
         list(threads.map(_read, readings))
     new = [reading for reading in readings if reading.error is None and reading.facts is None]
     for reading, facts in zip(new, decoder.all_facts([reading.file.path for reading in new]), strict=True):

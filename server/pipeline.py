@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from encoders.media.decoding import usual_children
+from encoders.media.pool import usual_children
 from retrieval.deadlines import work_until
 from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,16 @@ _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from encoders.media.child import main; main()"
 )
 _OURS = str(Path(__file__).resolve().parents[2])
-# One thread and one heap each: there are as many processes as shall work at a time.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+# One thread and one heap each: there are as many processes as shall work at a time. What a file took, up to
+# 64 MiB, is kept for the next: else the system clears every page of it anew, a sixth of a picture's time.
+_KEPT_BYTES = str(64 << 20)
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": _KEPT_BYTES,
+    "MALLOC_TRIM_THRESHOLD_": _KEPT_BYTES,
+}
 _KEPT_VARIABLES = ("LD_LIBRARY_PATH", "PATH", "SYSTEMROOT")
 _PIPE_BYTES = 1 << 20
 START_TIMEOUT_S = 60.0  # a machine under load takes its time
@@ -43,7 +52,7 @@ class ChildGone(ChildDied):
 
 
 class ChildProcess:
-    """One decoding process. It is asked one thing at a time; `end` ends it."""
+    """One decoding process. It works at one thing at a time, in the order it is told; `end` ends it."""
 
     def __init__(self, limits: MediaLimits) -> None:
         """Start it, and wait until it is ready.
@@ -96,46 +105,64 @@ class ChildProcess:
         """End it now, and let go of its pipes."""
         self._finalizer()
 
-    def ask(
-        self,
-        request: dict[str, Any],
-        media: bytes | memoryview,
-        max_bytes: int,
-        at_most_s: float | None = None,
-    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
-        """Send a request and wait for the answer.
+    def tell(
+        self, request: Mapping[str, Any], media: bytes | memoryview, at_most_s: float | None = None
+    ) -> None:
+        """Send a request: it is worked at once those before are answered.
 
         Args:
             request: the header.
-            media: the bytes that go with it.
+            media: the bytes that go with it. With some, the request before must be answered: neither side
+                reads while it writes.
+            at_most_s: after so many seconds nobody waits any more; None = somebody does.
+
+        Raises:
+            ChildGone: if the process ended before.
+            ChildDied: if it ended now, or did not take the request in time; it is ended.
+        """
+        with self._watched():
+            deadline = Deadline(self._process.pid, self._timeout_s, at_most_s)
+            body = memoryview(media).cast("B")
+            try:
+                self._write(memoryview(frame_head({**request, "size": len(body)})), deadline)
+            except BrokenPipeError:
+                raise ChildGone from None
+            self._write(body, deadline)
+
+    def answer(
+        self, max_bytes: int, at_most_s: float | None = None
+    ) -> tuple[dict[str, Any], NDArray[np.uint8]]:
+        """Wait for the answer to the first request that has none; its time begins now.
+
+        Args:
             max_bytes: the most that the answer may hold.
-            at_most_s: after so many seconds nobody waits for the answer; None = somebody does.
+            at_most_s: as `tell` says.
 
         Returns:
             The answer's header and bytes.
 
         Raises:
-            ChildGone: if the process ended before.
             ChildDied: if the process ended, did not answer in time, or answered nonsense; it is ended.
         """
-        deadline = Deadline(self._process.pid, self._timeout_s, at_most_s)
+        with self._watched():
+            answer = self._read_answer(max_bytes, Deadline(self._process.pid, self._timeout_s, at_most_s))
+        self.answered += 1
+        self.leaving = bool(answer[0].get("out_of_memory"))
+        return answer
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        """End the process if anything fails; raise ChildDied if the failure is its own."""
         try:
-            body = memoryview(media).cast("B")
-            self._write_head(request | {"size": len(body)}, deadline)
-            self._write(body, deadline)
-            answer = self._read_answer(max_bytes, deadline)
+            yield
         except ChildGone:
-            self.end()
-            raise
+            raise  # what it answered before can still be read
         except BaseException as error:
             death = self._death(error)
             self.end()
             if death is None:
                 raise
             raise ChildDied(death) from None
-        self.answered += 1
-        self.leaving = bool(answer[0].get("out_of_memory"))
-        return answer
 
     def _read_answer(self, max_bytes: int, deadline: Deadline) -> tuple[dict[str, Any], NDArray[np.uint8]]:
         (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline).tobytes())
@@ -160,12 +187,6 @@ class ChildProcess:
                 raise EOFError
             rest = rest[got:]
         return buffer
-
-    def _write_head(self, request: dict[str, Any], deadline: Deadline) -> None:
-        try:
-            self._write(memoryview(frame_head(request)), deadline)
-        except BrokenPipeError:
-            raise ChildGone from None
 
     def _write(self, rest: memoryview, deadline: Deadline) -> None:
         while rest:

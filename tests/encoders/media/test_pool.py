@@ -132,6 +132,8 @@ def test_the_process_may_write_no_file_and_sees_no_secret(
         "OMP_NUM_THREADS",
         "OPENBLAS_NUM_THREADS",
         "MALLOC_ARENA_MAX",
+        "MALLOC_MMAP_THRESHOLD_",
+        "MALLOC_TRIM_THRESHOLD_",
         "LD_LIBRARY_PATH",
         "PATH",
         "LC_CTYPE",
