@@ -33,7 +33,7 @@ class ServerConfig:
     handshake_timeout_s: float = 10.0  # time a connection gets to say that it speaks HTTP/2
     max_queued_searches: int = 4096  # per collection, waiting or being answered
     max_queued_tasks: int = 256  # writes, reads and encodings, each, waiting or running
-    max_batch: int = 64  # queries answered together
+    max_batch: int = 256  # searches that are alike and answered together; of others a fourth as many
     allow_partial: bool = False  # searches that do not say leave out parts of the index that do not answer
     search_threads: int = 0  # that a large batch is spread over; 0 = one per core, or one if it has workers
     workers: int = 1  # processes that share the port, each with limits of its own

@@ -9,6 +9,9 @@ from typing import Any, TypeAlias
 from server.alike_answering import Block
 from server.task import Task
 
+# A search that is answered by itself takes the place of so many that are answered as one matrix.
+LONE_WEIGHT = 4
+
 
 class Job:
     """Searches of one call: they are admitted, cancelled and answered together."""
@@ -35,6 +38,18 @@ class Job:
         return self.future
 
 
+def count(job: Job) -> int:
+    """Count a job's searches."""
+    return len(job.work)
+
+
+def weight(job: Job) -> int:
+    """Tell what a job adds to a search of the index, in searches that are alike."""
+    if isinstance(job.work, Block):
+        return len(job.work)
+    return sum(LONE_WEIGHT if task.plan.alike is None else 1 for task in job.work)
+
+
 class Promise:
     """What a search comes to, told to a function rather than to who awaits it: costs a fifth of a future."""
 
@@ -57,9 +72,27 @@ class Promise:
 
 
 class Stage:
-    """Threads that each take all that waits, and work on it."""
+    """Threads that each take their share of what waits, and work on it."""
 
-    def __init__(self, name: str, work: Callable[[list[Job]], None], *, max_batch: int, threads: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[list[Job]], None],
+        *,
+        max_batch: int,
+        threads: int,
+        size: Callable[[Job], int] = count,
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            name: of the threads.
+            work: works at jobs.
+            max_batch: no job is added to as many.
+            threads: how many.
+            size: of a job, as `max_batch` counts.
+        """
+        self._size = size
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._work = work
         self._max_batch = max_batch
@@ -86,8 +119,9 @@ class Stage:
             job = self._queue.get()
             if job is None:
                 return
-            batch, size = [job], len(job.work)
-            while size < self._max_batch:
+            batch, size = [job], self._size(job)
+            share = self._queue.qsize() // len(self._threads)
+            while size < self._max_batch and len(batch) <= share:
                 try:
                     job = self._queue.get_nowait()
                 except queue.Empty:
@@ -96,7 +130,7 @@ class Stage:
                     running = False
                     break
                 batch.append(job)
-                size += len(job.work)
+                size += self._size(job)
             self._work(batch)
             del batch, job  # an idle thread keeps nothing alive
 

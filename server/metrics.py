@@ -15,7 +15,7 @@ from prometheus_client import (
 from retrieval.errors import BackendUnavailable
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:

@@ -1,7 +1,7 @@
 """The pipeline of one loaded version: it answers what waits together, in threads of its own.
 
-Batching has no timer. A thread takes all that waits and answers it; meanwhile the next batch gathers. A
-single search at an idle server goes out at once, and under load batches grow by themselves.
+Batching has no timer. A thread takes its share of what waits and answers it; meanwhile the next batch
+gathers. A single search at an idle server goes out at once, and under load batches grow by themselves.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from retrieval.errors import DeadlineExceeded, Overloaded
 from server.alike_answering import Block, Outcome
 from server.answering import Answerer
 from server.failures import unexpected
-from server.jobs import Delivery, Job, Promise, Room, Stage, deliver_soon
+from server.jobs import Delivery, Job, Promise, Room, Stage, deliver_soon, weight
 from server.metrics import Metrics
 from server.prepared import PreparedEncoder
 from server.task import Task
@@ -26,6 +26,8 @@ from server.translation.queries import Plan
 
 # A slower encoder gets a thread and a queue of its own, so that vectors do not wait behind texts.
 HEAVY_ENCODE_S = 0.001
+# Texts that it takes together: each batch is waited for by the next.
+HEAVY_BATCH = 64
 # A smaller part of a batch is not worth a thread of its own.
 MIN_PART = 8
 # How long the files of one call may take to be decoded.
@@ -54,7 +56,7 @@ class Pipeline:
         Args:
             answerer: does the work.
             metrics: counts it.
-            max_batch: queries answered together.
+            max_batch: searches that are alike and answered together; of others a fourth as many.
             max_queued: searches waiting or being answered; those of texts for a heavy encoder get half.
             search_threads: over how many threads a large batch is spread.
             encode_s: what encoding one query takes, in seconds.
@@ -68,10 +70,14 @@ class Pipeline:
         # Single searches keep to one thread: two would halve the batches and fight with the event loop.
         # Parts of large batches go to helpers as well.
         self._helpers = search_threads - 1
-        self._search = Stage("search", self._answer_batch, max_batch=max_batch, threads=1)
-        self._help = Stage("help", self._answer_batch, max_batch=1, threads=self._helpers)
+        self._search = Stage("search", self._answer_batch, max_batch=max_batch, threads=1, size=weight)
+        self._help = Stage(
+            "help", self._answer_batch, max_batch=max_batch, threads=self._helpers, size=weight
+        )
         heavy = encode_s > HEAVY_ENCODE_S
-        self._encode = Stage("encode", self._encode_batch, max_batch=max_batch, threads=1) if heavy else None
+        self._encode = (
+            Stage("encode", self._encode_batch, max_batch=HEAVY_BATCH, threads=1) if heavy else None
+        )
         # Files take a thread each while other processes decode them: texts do not wait for them.
         takes_files = heavy and isinstance(answerer.encoder, PreparedEncoder)
         self._decode = (

@@ -1,3 +1,5 @@
+import asyncio
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ from google.rpc import error_details_pb2
 from grpc import StatusCode
 
 from protos.twinspire.v1 import content_pb2, search_pb2
+from server.jobs import Job, Stage
 from server.pipeline import Pipeline
 from tests.server.running import TIMEOUT_S, Failure, Running, failure_of
 from tests.server.slow_encoders import Gated
@@ -63,6 +66,50 @@ def test_what_waits_is_answered_in_one_batch(stuck: Running, gated: Gated) -> No
     gated.encoder.gate.set()
 
     assert {call.result().timing.batch_size for call in calls} == {5}
+
+
+@pytest.mark.parametrize(("explain", "sizes"), [(False, [256, 64]), (True, [64, 16])])
+def test_a_batch_holds_more_searches_if_they_are_alike(
+    start_server: Callable[..., Running], gated: Gated, explain: bool, sizes: list[int]
+) -> None:
+    running = start_server(load_encoder=gated, search_threads=1)
+    assert gated.encoder is not None
+    gated.encoder.gate.clear()
+    first = running.search.Search.future(text(), timeout=TIMEOUT_S)
+    assert gated.encoder.busy.wait(TIMEOUT_S)
+    one = text()
+    one.explain = explain
+    request = search_pb2.BatchSearchRequest(requests=[one] * sizes[-1])
+    calls = [running.search.BatchSearch.future(request, timeout=TIMEOUT_S) for _ in range(5)]
+    until(lambda: pipeline_of(running).queued == 1 + sum(sizes))
+
+    gated.encoder.gate.set()
+
+    first.result()
+    found = [result.response.timing.batch_size for call in calls for result in call.result().results]
+    assert sorted(found, reverse=True) == [size for size in sizes for _ in range(size)]
+
+
+def test_threads_of_a_stage_share_what_waits() -> None:
+    opened, taken = threading.Event(), list[int]()
+
+    def work(jobs: list[Job]) -> None:
+        taken.append(len(jobs))
+        assert opened.wait(TIMEOUT_S)
+
+    stage = Stage("test", work, max_batch=100, threads=2)
+    loop = asyncio.new_event_loop()
+    for _ in range(2):
+        stage.put(Job([], loop, None))
+    until(lambda: taken == [1, 1])  # both threads are busy
+    for _ in range(8):
+        stage.put(Job([], loop, None))
+    opened.set()
+    until(lambda: sum(taken) == 10)
+    stage.stop()
+    loop.close()
+
+    assert max(taken) == 4
 
 
 def test_a_full_queue_exhausts_a_resource_and_tells_when_to_retry(stuck: Running, fails: Fails) -> None:
