@@ -48,24 +48,27 @@ def regular_queries(
         counted through, best first, shape (m, limit); and the rows of these hits, m * limit.
     """
     count, width = nearest.keys.shape
-    tied = (nearest.scores[:, 1:] == nearest.scores[:, :-1]).any(axis=1).tolist()
-    rows = cache.in_order(nearest.keys.ravel().tolist())
-    all_there, whole = None not in rows, not cache.has_spans
+    rows = cache.in_order(nearest.keys[:, :limit].ravel().tolist())
     cells = np.arange(count)[:, None] * width + np.arange(limit)
-    places: list[int] = []
-    kept: list[Row] = []
-    for place in range(count):
-        first = place * width
-        own = rows[first : first + limit]
-        if tied[place] or not ((all_there or None not in own) and (whole or _all_differ(own))):
-            closer = _closer_look(rows[first : first + width], nearest.scores[place].tolist(), limit)
-            if closer is None:
-                continue
-            cells[place] = np.add(closer, first)
-            own = [rows[first + at] for at in closer]
-        places.append(place)
-        kept += cast(list[Row], own)  # none is missing
-    return places, cells[places], kept
+    odd = set(np.flatnonzero((nearest.scores[:, 1:] == nearest.scores[:, :-1]).any(axis=1)).tolist())
+    if None in rows:
+        odd.update(at // limit for at, row in enumerate(rows) if row is None)
+    if cache.has_spans:
+        odd.update(place for place in range(count) if not _all_differ(rows[place * limit :][:limit]))
+    left_out: set[int] = set()
+    for place in odd:
+        near = cache.in_order(nearest.keys[place].tolist())
+        closer = _closer_look(near, nearest.scores[place].tolist(), limit)
+        if closer is None:
+            left_out.add(place)
+        else:
+            cells[place] = np.add(closer, place * width)
+            rows[place * limit : (place + 1) * limit] = [near[at] for at in closer]
+    if not left_out:
+        return list(range(count)), cells, cast(list[Row], rows)  # none is missing
+    places = [place for place in range(count) if place not in left_out]
+    kept = [row for place in places for row in rows[place * limit : (place + 1) * limit]]
+    return places, cells[places], cast(list[Row], kept)
 
 
 def _all_differ(rows: Sequence[Row | None]) -> bool:
