@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.collections import require_collection
 from retrieval.database import Database
 from retrieval.durable import sync_folder
 from retrieval.embeddings import embedded_keys
@@ -76,6 +77,7 @@ def publish(ws: Workspace, collection: str, staged: Path, manifest: Manifest) ->
         The version: a number that grows, and the beginning of the manifest's digest.
 
     Raises:
+        CollectionNotFound: if the collection was deleted meanwhile.
         CorruptArtifact: if the index holds another number of vectors than the manifest says.
         StorageFull: if the disk is full; the live version is not touched.
     """
@@ -88,6 +90,7 @@ def publish(ws: Workspace, collection: str, staged: Path, manifest: Manifest) ->
     if (staged / REDIS_FILE).exists():
         redis_module("sharing").keep(staged)
     with ws.atomic() as db:  # the write lock also keeps two publishers from one number
+        require_collection(ws, collection)  # it may have been deleted meanwhile
         version = f"{_next_number(db, ws, collection):06d}-{digest}"
         staged.replace(ws.indexes / collection / version)
         sync_folder(ws.indexes / collection)

@@ -12,6 +12,7 @@ from retrieval.redis_layout import PREFIX, REDIS_FILE, VectorKeys, vector_keys
 from retrieval.redis_server import RedisServer
 
 COLLECTIONS = f"{PREFIX}:collections"
+DELETED = f"{PREFIX}:deleted"  # collections that were deleted; what is merely gone was lost
 TRASH = f"{PREFIX}:trash"
 
 # A version that was deleted may still be searched by servers that have not noticed.
@@ -94,8 +95,27 @@ class RedisCatalog:
                 ("HSET", self._key(collection, f"files:{version}"), *flat),
                 ("HSET", self._key(collection, "versions"), version, json.dumps(sorted(numeric))),
                 ("SADD", COLLECTIONS, collection),
+                ("SREM", DELETED, collection),
             ]
         )
+
+    def withdraw(self, collection: str) -> None:
+        """Say that a collection was deleted: no server serves it any more."""
+        self._server.run(
+            [
+                ("SADD", DELETED, collection),
+                ("SREM", COLLECTIONS, collection),
+                ("UNLINK", self._key(collection, "alias")),
+            ]
+        )
+
+    def deleted(self) -> list[str]:
+        """Name the collections that were deleted."""
+        return sorted(name.decode() for name in self._server.call("SMEMBERS", DELETED))
+
+    def forget_partitions(self, collection: str) -> None:
+        """Let a collection that is empty be spread anew."""
+        self._server.call("UNLINK", self._key(collection, "partitions"))
 
     def versions(self, collection: str) -> dict[str, frozenset[str]]:
         """Return the published versions, oldest first, with their numeric attributes."""

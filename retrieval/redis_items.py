@@ -118,6 +118,10 @@ class RedisItems:
     def _generation(self) -> str:
         return f"{PREFIX}:{{{self.collection}}}:generation"
 
+    @property
+    def _sequence(self) -> str:
+        return f"{PREFIX}:{{{self.collection}}}:sequence"
+
     def generation(self, reach: Reach = EVERYWHERE) -> int:
         """Return a number that grows with each write to the collection; -1 if it is out of reach."""
         return generation_of(reach.ask(self._server, [self.ask_generation()])[0])
@@ -132,8 +136,7 @@ class RedisItems:
 
     def new_keys(self, count: int) -> range:
         """Hand out provisional keys."""
-        sequence = f"{PREFIX}:{{{self.collection}}}:sequence"
-        last = FIRST_PROVISIONAL_KEY + int(self._server.call("INCRBY", sequence, count))
+        last = FIRST_PROVISIONAL_KEY + int(self._server.call("INCRBY", self._sequence, count))
         return range(last - count, last)
 
     def put(self, items: Sequence[RedisItem], *, told: bool = True) -> list[int]:
@@ -201,6 +204,15 @@ class RedisItems:
         dead = [span.key for before in replies for span in _spans(before)]
         self._forget(dead)
         return found, dead
+
+    def delete_all(self) -> None:
+        """Delete all items, and what is kept beside them. Their vectors stay."""
+        while listed := self.listed(0, LIST_BATCH):
+            self.delete([id for _, id in listed])
+        for place, tag in enumerate(self._tags):
+            own = (self._order(place), f"{self._prefix(place)}:segments", changes_key(self.collection, tag))
+            self._server.run([("UNLINK", key) for key in own])
+        self._server.run([("UNLINK", self._generation), ("UNLINK", self._sequence)])
 
     def _forget(self, keys: Sequence[int]) -> None:
         self._server.run([("HDEL", self._segments(key), str(key)) for key in keys])

@@ -34,6 +34,10 @@ class RedisJournal:
         commands: list[Command] = [("XADD", self._key, "*", "write", json.dumps(entry)) for entry in entries]
         self._server.run(commands)
 
+    def delete(self) -> None:
+        """Forget what was written."""
+        self._server.call("UNLINK", self._key)
+
     def waiting(self) -> dict[str, bool]:
         """Return the ids that the database does not know the last of, and whether they were deleted."""
         entries = [json.loads(body) for _, (_, body) in self._server.call("XRANGE", self._key, "-", "+")]

@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 
 from encoders.card import CARD_FILE, read_card
-from retrieval.collections import collection_names, create_collection
+from retrieval.collections import collection_names, create_collection, delete_collection
 from retrieval.durable import write_durably
 from retrieval.errors import CorruptArtifact, NewerFormat, TwinspireError
 from retrieval.manifest import MANIFEST_FILE, Manifest
@@ -65,12 +65,18 @@ class RedisMirror(Workspace):
                 was_well = False
 
     def follow(self) -> None:
-        """Copy what is new. What is gone from Redis stays: whoever searches it is told that it is lost.
+        """Copy what is new, and delete what was deleted.
+
+        What is merely gone from Redis stays: whoever searches it is told that it is lost.
 
         Raises:
             BackendUnavailable: if Redis does not answer.
         """
-        known = collection_names(self)
+        known = set(collection_names(self))
+        for collection in known.intersection(self._catalog.deleted()):
+            delete_collection(self, collection)
+            shutil.rmtree(self.indexes / collection, ignore_errors=True)
+            self._seen.pop(collection, None)
         for collection in self._catalog.collections():
             versions, alias = self._catalog.versions(collection), self._catalog.alias(collection)
             state = (tuple(versions), alias)

@@ -31,7 +31,7 @@ COMMANDS = {
     "eval": "twinspire.commands.evaluate:eval_command",
     "probe": "twinspire.commands.probe:probe_command",
     "bench": "twinspire.commands.bench:bench_group",
-    "collections": "twinspire.commands.collections:collections_command",
+    "collections": "twinspire.commands.collections:collections_group",
     "versions": "twinspire.commands.versions:versions_group",
     "models": "twinspire.commands.models:models_group",
     "runs": "twinspire.commands.runs:runs_command",

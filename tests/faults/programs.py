@@ -47,6 +47,13 @@ def index(ws: Workspace) -> None:
     index_collection(ws, COLLECTION, "test", backend="exact")
 
 
+def remove(ws: Workspace) -> None:
+    """Delete the collection."""
+    from retrieval.removal import remove_collection
+
+    remove_collection(ws, COLLECTION)
+
+
 def train(ws: Workspace) -> None:
     """Train a small two-tower; a checkpoint every epoch."""
     import torch
@@ -76,6 +83,7 @@ JOBS: dict[str, Callable[[Workspace], None]] = {
     "delete": delete,
     "import": import_rows,
     "index": index,
+    "remove": remove,
     "train": train,
 }
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from retrieval.collections import create_collection
+from retrieval.collections import collection_names, create_collection
 from retrieval.item_writes import upsert_items
 from retrieval.items import Item
 from retrieval.manifest import read_manifest
@@ -106,6 +106,21 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         upsert_items(ws, COLLECTION, late)
     finish("index", copy(root, "whole"))
     return root
+
+
+@pytest.mark.parametrize("failpoint", ["remove-not-live", "remove-versions-deleted"])
+def test_kill_9_of_a_removal_leaves_what_the_next_one_removes(indexed: Path, failpoint: str) -> None:
+    killed = copy(indexed, failpoint)
+
+    kill("remove", killed, failpoint)
+
+    with Workspace(killed) as ws:
+        check_consistency(ws, COLLECTION)
+        assert live_version(ws, COLLECTION) is None
+    finish("remove", killed)
+    with Workspace(killed) as ws:
+        assert collection_names(ws) == []
+        assert list(ws.indexes.iterdir()) == []
 
 
 INDEX_STEPS = [

@@ -17,6 +17,7 @@ from retrieval.items import count_items, get_items
 from retrieval.publishing import live_version, promote
 from retrieval.redis_journal import drain_journal
 from retrieval.redis_server import RedisServer
+from retrieval.removal import remove_collection
 from retrieval.workspace import Workspace
 from server.mirror import RedisMirror
 from tests.redis.serving import redis_parameters
@@ -262,3 +263,14 @@ def test_searches_and_writes_go_on_while_versions_change(
 
 def _answers_from(running: Running, version: str) -> bool:
     return running.find("north").index_version == version
+
+
+def test_a_collection_that_was_deleted_is_let_go(ws: Workspace, running: Running) -> None:
+    assert running.ids("north", limit=1) == ["north"]
+
+    remove_collection(ws, COLLECTION)
+
+    until(lambda: COLLECTION not in running.server.live.served)
+    with pytest.raises(grpc.RpcError) as caught:
+        running.ids("north", limit=1)
+    assert failure_of(caught.value).reason == "COLLECTION_NOT_FOUND"

@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from protos.twinspire.v1 import items_pb2, search_pb2
+from retrieval.collections import create_collection
 from retrieval.index_types import choose_parameters
+from retrieval.item_writes import upsert_items
+from retrieval.items import Item
 from retrieval.publishing import delete_version, list_versions, live_version, promote
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_items import RedisItems
+from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer
+from retrieval.removal import remove_collection
 from tests.redis.serving import redis_parameters
 from tests.server.running import Running, run_server
 from tests.server.workspaces import COLLECTION, WORDS, build_version, make_workspace
@@ -115,6 +120,31 @@ def test_a_discarded_build_is_freed_after_its_grace(running: Running, server: Re
     )
     assert RedisCatalog(server).sweep() == 1
     assert len(server.call("KEYS", "twinspire:*:vectors")) == len(keys) - 1
+
+
+def test_of_a_collection_that_is_deleted_redis_keeps_what_servers_may_still_search(
+    running: Running, server: RedisServer
+) -> None:
+    live = live_version(running.ws, COLLECTION)
+    assert live is not None
+    build = vector_keys((running.ws.indexes / COLLECTION / live / REDIS_FILE).read_text())
+
+    remove_collection(running.ws, COLLECTION)
+
+    known = {"twinspire:deleted", "twinspire:trash", *build.all()}
+    assert {key.decode() for key in server.call("KEYS", "twinspire:*")} <= known
+    assert RedisCatalog(server).deleted() == [COLLECTION]
+
+
+def test_a_name_that_was_deleted_can_be_published_again(running: Running, server: RedisServer) -> None:
+    remove_collection(running.ws, COLLECTION)
+    create_collection(running.ws, COLLECTION)
+    upsert_items(running.ws, COLLECTION, [Item("new", text="north")])
+    promote(running.ws, COLLECTION, build_version(running.ws, parameters=redis_parameters(3)))
+
+    catalog = RedisCatalog(server)
+    assert (catalog.deleted(), catalog.collections()) == ([], [COLLECTION])
+    assert RedisItems(server, COLLECTION, 3).count() == 1
 
 
 def test_a_rebuild_gives_the_same_ids_and_scores(running: Running) -> None:

@@ -12,9 +12,11 @@ import pytest
 from grpc import StatusCode
 
 from protos.twinspire.v1 import collections_pb2, content_pb2, encoders_pb2, items_pb2, search_pb2, server_pb2
+from retrieval.collections import create_collection
 from retrieval.item_writes import upsert_items
 from retrieval.items import Item
 from retrieval.publishing import list_versions, promote, quarantine
+from retrieval.removal import remove_collection
 from retrieval.workspace import Workspace
 from tests.server.running import TIMEOUT_S, Failure, Running
 from tests.server.test_pipeline import until
@@ -123,6 +125,22 @@ def test_a_version_promoted_by_another_process_is_noticed(running: Running) -> N
         promote(other, COLLECTION, second)
 
     until(lambda: running.find("north").index_version == second)
+
+
+def test_a_collection_that_another_process_deleted_is_let_go(running: Running, fails: Fails) -> None:
+    remove_collection(running.ws, COLLECTION)
+    until(lambda: COLLECTION not in running.server.live.served)
+
+    failure = fails(lambda: running.ids("north"))
+    assert (failure.code, failure.reason) == (StatusCode.NOT_FOUND, "COLLECTION_NOT_FOUND")
+
+    create_collection(running.ws, COLLECTION)
+    upsert_items(running.ws, COLLECTION, [Item("new", text="north")])
+    promote(running.ws, COLLECTION, build_version(running.ws))
+    until(lambda: COLLECTION in running.server.live.served)
+    assert running.ids("north") == ["new"]
+    assert running.upsert(items_pb2.Item(id="fresh", text="far")).inserted == 1
+    assert running.ids("far", limit=1) == ["fresh"]
 
 
 def test_items_written_under_the_old_version_are_found_under_the_new_one(running: Running) -> None:

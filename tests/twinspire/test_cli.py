@@ -54,6 +54,20 @@ def test_an_import_tells_what_was_good_and_what_was_bad(
     assert "row 2: bad JSON" in printed.err
 
 
+def test_a_collection_is_deleted_only_if_that_is_meant(
+    capsys: pytest.CaptureFixture[str], films: Path
+) -> None:
+    capsys.readouterr()
+    delete = ["--workspace", str(films), "collections", "delete", "films"]
+
+    assert run(delete) == 1
+    assert "give --yes" in capsys.readouterr().err
+    assert run([*delete, "--yes"]) == 0
+    assert capsys.readouterr().out == "deleted films (items: 2, index versions: 0)\n"
+    assert run([*delete, "--yes"]) == 1
+    assert "there is no collection 'films'" in capsys.readouterr().err
+
+
 def test_a_table_in_a_pipe_has_no_blanks_at_the_ends_of_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show_table("", ["id", "text"], [["a", "a heist in Paris"], ["b", "a love story"]], empty="")
 
