@@ -5,13 +5,12 @@ segments, and a segment that its item does not list is dead: what a slower write
 """
 
 import binascii
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from retrieval.errors import BackendUnavailable
 from retrieval.redis_changes import changes_key
+from retrieval.redis_item import FIELDS, RedisItem, item_from, spans_from
 from retrieval.redis_layout import PREFIX, partition_tags
 from retrieval.redis_reach import EVERYWHERE, Reach
 from retrieval.redis_server import Command, RedisServer
@@ -44,45 +43,6 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], ARGV[1])
 if was[1] then redis.call('XADD', KEYS[3], '*', 'gone', was[1]) end
 return was[2]"""
-
-_FIELDS = ("rowid", "modality", "text", "uri", "attributes", "created_at", "digest", "segments")
-
-
-class Span(NamedTuple):
-    """A segment of an item; start and end are None when it is all of it."""
-
-    key: int
-    start: float | None
-    end: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RedisItem:
-    """An item as Redis holds it."""
-
-    id: str
-    rowid: int
-    modality: str
-    text: str
-    uri: str
-    attributes: str  # JSON
-    created_at: str
-    digest: str = ""  # hex, of the content
-    segments: Sequence[Span] = field(default_factory=tuple)
-
-    @property
-    def parsed(self) -> Mapping[str, Any]:
-        """The attributes."""
-        attributes: Mapping[str, Any] = json.loads(self.attributes)
-        return attributes
-
-    def row(self, key: int) -> Row | None:
-        """What a hit on a segment shows; None if the segment is dead."""
-        for span in self.segments:
-            if span.key == key:
-                place = None if span.start is None or span.end is None else (span.start, span.end)
-                return Row(self.id, self.modality, self.text, self.uri, self.parsed, place)
-        return None
 
 
 class RedisItems:
@@ -165,25 +125,12 @@ class RedisItems:
             replies = self._server.run([*puts, ("INCR", self._generation)])
             for item, before in zip(part, replies[:-1], strict=True):
                 kept = {span.key for span in item.segments}
-                dead += [span.key for span in _spans(before) if span.key not in kept]
+                dead += [span.key for span in spans_from(before) if span.key not in kept]
         self._forget(dead)
         return dead
 
     def _put(self, item: RedisItem, told: bool) -> Command:
-        spans = json.dumps([list(span) for span in item.segments])
-        values: tuple[str | int, ...] = (
-            item.rowid,
-            item.modality,
-            item.text,
-            item.uri,
-            item.attributes,
-            item.created_at,
-            item.digest,
-            spans,
-        )
-        pairs: list[str | int] = []
-        for name, value in zip(_FIELDS, values, strict=True):
-            pairs += [name, value]
+        pairs = [part for pair in zip(FIELDS, item.values(), strict=True) for part in pair]
         return ("EVAL", PUT, 3, *self._keys(item.id), item.id, item.rowid, int(told), *pairs)
 
     def _keys(self, id: str) -> tuple[str, str, str]:
@@ -201,7 +148,7 @@ class RedisItems:
         deletes = [("EVAL", DELETE, 3, *self._keys(id), id) for id in wanted]
         *replies, _ = self._server.run([*deletes, ("INCR", self._generation)]) if wanted else [None]
         found = [id for id, before in zip(wanted, replies, strict=True) if before is not None]
-        dead = [span.key for before in replies for span in _spans(before)]
+        dead = [span.key for before in replies for span in spans_from(before)]
         self._forget(dead)
         return found, dead
 
@@ -220,9 +167,9 @@ class RedisItems:
     def get(self, ids: Sequence[str], reach: Reach = EVERYWHERE) -> dict[str, RedisItem]:
         """Return the items of these ids that exist."""
         wanted = list(dict.fromkeys(ids))
-        replies = reach.ask(self._server, [("HMGET", self._item(id), *_FIELDS) for id in wanted])
+        replies = reach.ask(self._server, [("HMGET", self._item(id), *FIELDS) for id in wanted])
         return {
-            id: _item_from(id, reply)
+            id: item_from(id, reply)
             for id, reply in zip(wanted, replies, strict=True)
             if not isinstance(reply, BackendUnavailable) and reply[0] is not None
         }
@@ -324,22 +271,3 @@ class RedisItems:
 def generation_of(reply: Any) -> int:
     """Read a collection's generation; -1 if it is out of reach."""
     return -1 if isinstance(reply, BackendUnavailable) else int(reply or 0)
-
-
-def _spans(raw: bytes | None) -> list[Span]:
-    return [Span(*span) for span in json.loads(raw)] if raw else []
-
-
-def _item_from(id: str, reply: Sequence[bytes]) -> RedisItem:
-    rowid, modality, text, uri, attributes, created_at, digest = (part.decode() for part in reply[:7])
-    return RedisItem(
-        id=id,
-        rowid=int(rowid),
-        modality=modality,
-        text=text,
-        uri=uri,
-        attributes=attributes,
-        created_at=created_at,
-        digest=digest,
-        segments=tuple(_spans(reply[7])),
-    )

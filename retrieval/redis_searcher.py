@@ -17,7 +17,8 @@ from retrieval.opening import OpenIndex
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import shown_attributes
 from retrieval.redis_index import RedisIndex
-from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, generation_of
+from retrieval.redis_item import RedisItem
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItems, generation_of
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_lexical import LexicalNotServed, RedisLexical
 from retrieval.redis_reach import Reach

@@ -18,7 +18,8 @@ from retrieval.manifest import Manifest
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_changes import RedisChanges
 from retrieval.redis_filters import shown_attributes
-from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItem, RedisItems, Span
+from retrieval.redis_item import RedisItem, Span
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, RedisItems
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer, redis_server

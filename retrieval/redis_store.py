@@ -22,7 +22,8 @@ from retrieval.manifest import read_manifest
 from retrieval.publishing import live_version
 from retrieval.redis_catalog import RedisCatalog
 from retrieval.redis_filters import matches, shown_attributes
-from retrieval.redis_items import FIRST_PROVISIONAL_KEY, LIST_BATCH, RedisItem, RedisItems, Span
+from retrieval.redis_item import RedisItem, Span
+from retrieval.redis_items import FIRST_PROVISIONAL_KEY, LIST_BATCH, RedisItems
 from retrieval.redis_journal import RedisJournal
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import redis_server

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from retrieval.backend_errors import IndexLost
 from retrieval.bm25 import Places, tokenise
 from retrieval.index import Keys
-from retrieval.redis_items import RedisItem
+from retrieval.redis_item import RedisItem
 from retrieval.redis_words import COUNT, Texts
 
 NO_TEXTS = Texts(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64), np.empty(0, np.int64))

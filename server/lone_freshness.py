@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from retrieval.content import Content
 from retrieval.errors import TwinspireError
-from retrieval.redis_items import RedisItem
+from retrieval.redis_item import RedisItem
 from retrieval.redis_searcher import LoneRedisSearcher
 from server.freshness import ENCODE_BATCH, Freshness
 from server.loading import LoadedVersion, encode_each
