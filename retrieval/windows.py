@@ -49,8 +49,13 @@ def window_media(ws: Workspace, collection: str, window_s: float | None = None) 
 
 
 def wanted_window_s(ws: Workspace, collection: str) -> float:
-    """Return the length of the windows that a collection is being cut into; 0 if there are none."""
-    return float(ws.fetch("SELECT window_s FROM collections WHERE name = ?", (collection,))[0][0])
+    """Return the length of the windows that a collection is being cut into; 0 if there are none.
+
+    Raises:
+        CollectionNotFound: if there is no such collection.
+    """
+    owner = collection_rowid(ws, collection)
+    return float(ws.fetch("SELECT window_s FROM collections WHERE rowid = ?", (owner,))[0][0])
 
 
 def _cut(ws: Workspace, collection: str, owner: int, window_s: float) -> None:
