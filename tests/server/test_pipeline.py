@@ -130,6 +130,7 @@ def test_a_deadline_that_passes_in_the_queue_is_dropped_before_encoding(stuck: R
 
     with pytest.raises(grpc.RpcError) as caught:
         stuck.search.Search(text(), timeout=0.05)
+    until(lambda: pipeline_of(stuck).queued == 1)  # by the server's clock, it has passed as well
     gated.encoder.gate.set()
     until(lambda: pipeline_of(stuck).queued == 0)
 
