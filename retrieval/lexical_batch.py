@@ -5,20 +5,29 @@ postings of all queries' terms are read once, and each query adds its terms' wei
 out, and the scores are those of `lexical_scores`.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from copy import copy
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.bm25 import Bm25, Places
+from retrieval.bm25 import Bm25, Places, tokenise
 from retrieval.collections import collection_rowid, text_index
 from retrieval.workspace import Workspace
+
+Occurrences: TypeAlias = tuple[Places, NDArray[np.int64]]  # ascending places of texts, and how often in each
+
+# Beyond so many new texts, or such a share of deleted ones, all is read anew.
+MOST_NEW = 2_000
+MOST_DEAD = 0.2
 
 
 class LexicalBatch(Bm25):
     """A collection's texts as they are now, read for searching many queries.
 
-    Holds about 12 bytes for each occurrence of a term that was asked for.
+    Holds about 12 bytes for each occurrence of a term that was asked for. Threads may share it.
     """
 
     def __init__(self, ws: Workspace, collection: str) -> None:
@@ -30,19 +39,80 @@ class LexicalBatch(Bm25):
         super().__init__()
         owner = collection_rowid(ws, collection)
         self._ws = ws
+        self._collection = collection
         self._table = text_index(owner)
+        self._occurrences: dict[str, Occurrences] = {}  # of tokens that were asked for
         self._rowids, self._lengths = text_lengths(ws, owner)
-        self._total = len(self._rowids)
-        self._mean_length = float(self._lengths.sum()) / max(1, self._total)
         ids = dict(ws.fetch("SELECT rowid, id FROM items WHERE collection = ?", (collection,)))
         self._ids: list[str] = [ids.get(rowid, "") for rowid in self._rowids.tolist()]
+        # What was deleted since it was read keeps its place, and has no weight.
+        self._dead = np.array([not id for id in self._ids], dtype=np.bool_)
+        self._last = int(self._rowids[-1]) if len(self._rowids) else 0
+        self._items = sum(rowid <= self._last for rowid in ids)  # there were, with the last of these
+        self._count()
+
+    def after_writes(self) -> "LexicalBatch | None":
+        """Return the texts as they are now; None if so much changed that they are to be read anew.
+
+        Raises:
+            CollectionNotFound: if the collection is gone.
+        """
+        new = self._ws.fetch(
+            "SELECT rowid, id, text FROM items WHERE collection = ? AND rowid > ? ORDER BY rowid LIMIT ?",
+            (self._collection, self._last, MOST_NEW + 1),
+        )
+        if len(new) > MOST_NEW:
+            return None
+        later = copy(self)
+        later._postings = {}  # every weight depends on how many texts there are
+        later._add([row for row in new if row[2]])
+        later._last = new[-1][0] if new else self._last
+        later._items = self._items + len(new)
+        owner = collection_rowid(self._ws, self._collection)
+        (counted,) = self._ws.fetch("SELECT items FROM collections WHERE rowid = ?", (owner,))[0]
+        if counted != later._items:
+            later._bury()
+        later._count()
+        return None if later._dead.sum() > MOST_DEAD * len(later._dead) else later
+
+    def _add(self, new: Sequence[tuple[int, str, str]]) -> None:
+        """Add texts, by (rowid, id, text)."""
+        tokens = tokenise(text for _, _, text in new)
+        added: dict[str, list[tuple[int, int]]] = defaultdict(list)
+        for place, (_, _, text) in enumerate(new, len(self._rowids)):
+            for token, times in Counter(tokens[text]).items():
+                added[token].append((place, times))
+        self._occurrences = dict(self._occurrences)
+        for token in added.keys() & self._occurrences.keys():
+            more = np.array(added[token], dtype=np.int64).T
+            self._occurrences[token] = _joined(self._occurrences[token], (more[0], more[1]))
+        lengths = [float(len(tokens[text])) for _, _, text in new]
+        self._rowids = np.append(self._rowids, [rowid for rowid, _, _ in new]).astype(np.int64)
+        self._lengths = np.append(self._lengths, lengths)
+        self._ids = self._ids + [id for _, id, _ in new]
+        self._dead = np.append(self._dead, np.zeros(len(new), np.bool_))
+
+    def _bury(self) -> None:
+        """Note what was deleted."""
+        rows = self._ws.fetch(
+            "SELECT group_concat(rowid) FROM items WHERE collection = ?", (self._collection,)
+        )
+        living = np.sort(np.fromstring(rows[0][0] or "", dtype=np.int64, sep=","))
+        living = living[living <= self._last]
+        self._dead = ~np.isin(self._rowids, living, assume_unique=True)
+        self._items = len(living)
+
+    def _count(self) -> None:
+        living = ~self._dead
+        self._total = int(living.sum())
+        self._mean_length = float(self._lengths[living].sum()) / max(1, self._total)
 
     def _named(self, places: Places) -> list[tuple[int, str] | None]:
         return [
             (rowid, self._ids[at]) for rowid, at in zip(self._rowids[places].tolist(), places, strict=True)
         ]
 
-    def _places(self, rowids: Sequence[int]) -> Places:
+    def _places(self, rowids: Sequence[int] | NDArray[np.int64]) -> Places:
         wanted = np.asarray(rowids, dtype=np.int64)
         if not len(self._rowids):
             return np.full(len(wanted), -1)
@@ -50,13 +120,27 @@ class LexicalBatch(Bm25):
         return np.where(self._rowids[places] == wanted, places, -1)
 
     def _read(self, tokens: set[str]) -> None:
+        for token in sorted(tokens - self._occurrences.keys()):
+            self._occurrences[token] = self._occurrences_of(token)
+        for token in tokens:
+            places, times = self._occurrences[token]
+            if self._total < len(self._dead):
+                living = ~self._dead[places]
+                places, times = places[living], times[living]
+            self._postings[token] = self._weigh(places, times)
+
+    def _occurrences_of(self, token: str) -> Occurrences:
         view = instances_view(self._ws, self._table)
-        for token in sorted(tokens):
-            rows = self._ws.fetch(f"SELECT group_concat(doc) FROM {view} WHERE term = ?", (token,))
-            rowids = np.fromstring(rows[0][0] or "", dtype=np.int64, sep=",")
-            self._postings[token] = self._weigh(
-                *np.unique(np.searchsorted(self._rowids, rowids), return_counts=True)
-            )
+        rows = self._ws.fetch(f"SELECT group_concat(doc) FROM {view} WHERE term = ?", (token,))
+        read = np.fromstring(rows[0][0] or "", dtype=np.int64, sep=",")
+        rowids, times = np.unique(read, return_counts=True)
+        places = self._places(rowids)
+        known = places >= 0  # what was written meanwhile is added after that
+        return places[known], times[known]
+
+
+def _joined(one: Occurrences, other: Occurrences) -> Occurrences:
+    return np.append(one[0], other[0]), np.append(one[1], other[1])
 
 
 def text_lengths(ws: Workspace, owner: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from retrieval.lexical_batch import LexicalBatch
 from retrieval.text_search import lexical_scores, lexical_search
 from retrieval.workspace import Workspace
 
-# Reading all lengths pays off after so many queries, if nobody writes meanwhile.
+# Reading all lengths pays off after so many queries. What is written later is added to what was read.
 BATCH_FROM = 16
 
 
@@ -22,7 +22,7 @@ class LexicalSource:
         self._collection = collection
         self._lock = threading.Lock()
         self._generation = -1  # of the database, as the searcher counts
-        self._asked = 0  # queries since it changed
+        self._asked = 0  # queries since all was to be read anew
         self._batch: LexicalBatch | None = None
 
     def search(
@@ -51,7 +51,9 @@ class LexicalSource:
     def _in_memory(self, queries: int, generation: int) -> LexicalBatch | None:
         with self._lock:
             if generation != self._generation:
-                self._generation, self._asked, self._batch = generation, 0, None
+                self._generation = generation
+                self._batch = self._batch.after_writes() if self._batch is not None else None
+                self._asked = self._asked if self._batch is not None else 0
             self._asked += queries
             if self._batch is None and self._asked >= BATCH_FROM:
                 self._batch = LexicalBatch(self._ws, self._collection)

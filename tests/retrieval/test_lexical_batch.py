@@ -5,6 +5,7 @@ import random
 import pytest
 
 from retrieval.collections import create_collection
+from retrieval.content import Modality
 from retrieval.items import Item, delete_items, upsert_items
 from retrieval.lexical_batch import LexicalBatch
 from retrieval.text_search import lexical_scores, lexical_search
@@ -92,3 +93,49 @@ def test_given_items_score_as_in_fts5(filled: Workspace) -> None:
     found = LexicalBatch(filled, "c").scores(["bees", "the naive tower"], [[1], rowids])[1]
 
     assert found == pytest.approx([expected.get(rowid, 0.0) for rowid in rowids])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_written_later_is_found_as_if_all_was_read_anew(workspace: Workspace, seed: int) -> None:
+    rng = random.Random(seed)
+
+    def some() -> list[Item]:
+        numbers = rng.choices(range(60), k=rng.randint(0, 6))
+        texts = [" ".join(rng.choices(WORDS, k=rng.randint(0, 9))) for _ in numbers]
+        return [
+            Item(f"i{number}", text=text, attributes={"n": number})
+            if text
+            else Item(f"i{number}", Modality.IMAGE, uri=f"media://r/{number}")
+            for number, text in zip(numbers, texts, strict=True)
+        ]
+
+    create_collection(workspace, "c")
+    upsert_items(workspace, "c", [*some(), *some()])
+    batch: LexicalBatch | None = LexicalBatch(workspace, "c")
+    for _ in range(40):
+        assert batch is not None
+        batch.search([rng.choice(QUERIES)], 5)  # so that some tokens are known before, and some later
+        upsert_items(workspace, "c", some())
+        delete_items(workspace, "c", [f"i{rng.randrange(60)}" for _ in range(rng.randint(0, 3))])
+        batch = batch.after_writes() or LexicalBatch(workspace, "c")
+
+        assert batch.search(QUERIES, 1000) == LexicalBatch(workspace, "c").search(QUERIES, 1000)
+
+
+def test_a_batch_that_much_was_deleted_from_is_given_up(filled: Workspace) -> None:
+    batch = LexicalBatch(filled, "c")
+    delete_items(filled, "c", [f"i{n}" for n in range(100)])
+
+    assert batch.after_writes() is None
+
+
+def test_what_is_read_while_others_write_fits_what_is_known(filled: Workspace) -> None:
+    batch = LexicalBatch(filled, "c")
+    upsert_items(filled, "c", [Item("late", text="bees and a tower"), Item("i1", text="no insects")])
+
+    assert "late" not in [id for _, id, _ in batch.search(["bees"], 1000)[0]]
+    later = batch.after_writes()
+    assert later is not None
+    assert later.search(["bees", "insects"], 1000) == LexicalBatch(filled, "c").search(
+        ["bees", "insects"], 1000
+    )
