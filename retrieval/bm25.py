@@ -11,6 +11,7 @@ from retrieval.text_search import query_terms
 
 # FTS5's own constants; an idf that would be negative is raised to the last.
 _K1, _B, _LEAST_IDF = 1.2, 0.75, 1e-6
+_MAX_TERMS = 100_000  # whose tokens are kept: whoever asks chooses them
 
 Places = NDArray[np.int64]
 Postings = tuple[Places, NDArray[np.float64]]  # places of documents, and their weights
@@ -70,11 +71,12 @@ class Bm25(ABC):
     def _prepare(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the tokens of each text, whose postings are read."""
         terms = [query_terms(text) for text in texts]
-        new = {term for row in terms for term in row} - self._tokens.keys()
-        if new:
-            self._tokens |= tokenise(new)
+        known = self._tokens if len(self._tokens) < _MAX_TERMS else {}
+        if new := {term for row in terms for term in row} - known.keys():
+            known.update(tokenise(new))
+        self._tokens = known
         # A term is one token, but for rare scripts that the tokeniser splits: those count as words.
-        rows = [[token for term in row for token in self._tokens[term]] for row in terms]
+        rows = [[token for term in row for token in known[term]] for row in terms]
         missing = {token for row in rows for token in row} - self._postings.keys()
         if missing:
             self._read(missing)

@@ -19,15 +19,19 @@ from retrieval.workspace import Workspace
 
 Occurrences: TypeAlias = tuple[Places, NDArray[np.int64]]  # ascending places of texts, and how often in each
 
-# Beyond so many new texts, or such a share of deleted ones, all is read anew.
+# Beyond so many new items, or tokens in them, or such a share of deleted ones, all is read anew.
 MOST_NEW = 2_000
+MOST_NEW_TOKENS = 100_000
 MOST_DEAD = 0.2
+MAX_HELD_BYTES = 256 << 20  # of occurrences: whoever asks chooses the terms
+_TOKEN_BYTES = 500  # of the Python objects that a token is kept in
 
 
 class LexicalBatch(Bm25):
     """A collection's texts as they are now, read for searching many queries.
 
-    Holds about 12 bytes for each occurrence of a term that was asked for. Threads may share it.
+    Holds about 24 bytes for each text that holds a term, of the terms that were asked for. Threads may share
+    it.
     """
 
     def __init__(self, ws: Workspace, collection: str) -> None:
@@ -42,6 +46,7 @@ class LexicalBatch(Bm25):
         self._collection = collection
         self._table = text_index(owner)
         self._occurrences: dict[str, Occurrences] = {}  # of tokens that were asked for
+        self._held_bytes = 0  # by them
         self._rowids, self._lengths = text_lengths(ws, owner)
         ids = dict(ws.fetch("SELECT rowid, id FROM items WHERE collection = ?", (collection,)))
         self._ids: list[str] = [ids.get(rowid, "") for rowid in self._rowids.tolist()]
@@ -57,6 +62,9 @@ class LexicalBatch(Bm25):
         Raises:
             CollectionNotFound: if the collection is gone.
         """
+        owner = collection_rowid(self._ws, self._collection)
+        if text_lengths(self._ws, owner, after=self._last)[1].sum() > MOST_NEW_TOKENS:
+            return None
         new = self._ws.fetch(
             "SELECT rowid, id, text FROM items WHERE collection = ? AND rowid > ? ORDER BY rowid LIMIT ?",
             (self._collection, self._last, MOST_NEW + 1),
@@ -68,12 +76,19 @@ class LexicalBatch(Bm25):
         later._add([row for row in new if row[2]])
         later._last = new[-1][0] if new else self._last
         later._items = self._items + len(new)
-        owner = collection_rowid(self._ws, self._collection)
         (counted,) = self._ws.fetch("SELECT items FROM collections WHERE rowid = ?", (owner,))[0]
         if counted != later._items:
             later._bury()
         later._count()
         return None if later._dead.sum() > MOST_DEAD * len(later._dead) else later
+
+    def within_bounds(self) -> "LexicalBatch":
+        """Return itself, or the same without what was asked for if that takes too much memory."""
+        if self._held_bytes <= MAX_HELD_BYTES:
+            return self
+        later = copy(self)
+        later._postings, later._occurrences, later._held_bytes = {}, {}, 0
+        return later
 
     def _add(self, new: Sequence[tuple[int, str, str]]) -> None:
         """Add texts, by (rowid, id, text)."""
@@ -86,6 +101,7 @@ class LexicalBatch(Bm25):
         for token in added.keys() & self._occurrences.keys():
             more = np.array(added[token], dtype=np.int64).T
             self._occurrences[token] = _joined(self._occurrences[token], (more[0], more[1]))
+            self._held_bytes += more.nbytes
         lengths = [float(len(tokens[text])) for _, _, text in new]
         self._rowids = np.append(self._rowids, [rowid for rowid, _, _ in new]).astype(np.int64)
         self._lengths = np.append(self._lengths, lengths)
@@ -121,7 +137,8 @@ class LexicalBatch(Bm25):
 
     def _read(self, tokens: set[str]) -> None:
         for token in sorted(tokens - self._occurrences.keys()):
-            self._occurrences[token] = self._occurrences_of(token)
+            self._occurrences[token] = read = self._occurrences_of(token)
+            self._held_bytes += read[0].nbytes + read[1].nbytes + _TOKEN_BYTES
         for token in tokens:
             places, times = self._occurrences[token]
             if self._total < len(self._dead):
@@ -143,9 +160,15 @@ def _joined(one: Occurrences, other: Occurrences) -> Occurrences:
     return np.append(one[0], other[0]), np.append(one[1], other[1])
 
 
-def text_lengths(ws: Workspace, owner: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rowids of a collection's items that have text, ascending, and how many tokens each has."""
-    sizes = ws.fetch(f"SELECT id, sz FROM {text_index(owner)}_docsize ORDER BY id")
+def text_lengths(ws: Workspace, owner: int, after: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the rowids of a collection's items that have text, ascending, and how many tokens each has.
+
+    Args:
+        ws: the workspace.
+        owner: the collection's rowid.
+        after: of items above this rowid.
+    """
+    sizes = ws.fetch(f"SELECT id, sz FROM {text_index(owner)}_docsize WHERE id > ? ORDER BY id", (after,))
     rowids = np.fromiter((rowid for rowid, _ in sizes), dtype=np.int64, count=len(sizes))
     return rowids, np.fromiter((_varint(size) for _, size in sizes), dtype=np.float64, count=len(sizes))
 

@@ -57,4 +57,6 @@ class LexicalSource:
             self._asked += queries
             if self._batch is None and self._asked >= BATCH_FROM:
                 self._batch = LexicalBatch(self._ws, self._collection)
+            if self._batch is not None:
+                self._batch = self._batch.within_bounds()
             return self._batch

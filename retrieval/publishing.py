@@ -267,12 +267,19 @@ def quarantine(ws: Workspace, collection: str, version: str) -> None:
         )
 
 
+def version_folders(ws: Workspace, collection: str) -> list[Path]:
+    """List the folders of versions, those too that a crash left behind; not what is being built."""
+    folders = (ws.indexes / collection).glob("*")
+    return [folder for folder in folders if not folder.name.startswith(_STAGED_PREFIX)]
+
+
 def delete_version(ws: Workspace, collection: str, version: str) -> None:
     """Delete a version and its files. A server that has it open keeps serving it until it closes it.
 
     Raises:
         VersionNotFound: if there is no such version.
         FailedPrecondition: if it is live.
+        BackendUnavailable: if its vectors lie in a Redis that does not answer.
     """
     with ws.atomic() as db:
         if live_version(ws, collection) == version:
@@ -282,6 +289,8 @@ def delete_version(ws: Workspace, collection: str, version: str) -> None:
         )
         if deleted.rowcount == 0:
             raise VersionNotFound(f"collection {collection!r} has no index version {version!r}")
-    if (ws.indexes / collection / version / REDIS_FILE).exists():
-        redis_module("sharing").discard(ws.indexes / collection / version)
+        if (
+            ws.indexes / collection / version / REDIS_FILE
+        ).exists():  # a Redis that is away keeps the version
+            redis_module("sharing").discard(ws.indexes / collection / version)
     shutil.rmtree(ws.indexes / collection / version, ignore_errors=True)

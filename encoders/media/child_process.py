@@ -108,12 +108,11 @@ class ChildProcess:
     def tell(
         self, request: Mapping[str, Any], media: bytes | memoryview, at_most_s: float | None = None
     ) -> None:
-        """Send a request: it is worked at once those before are answered.
+        """Send a request, when those before are answered: neither side reads while it writes.
 
         Args:
             request: the header.
-            media: the bytes that go with it. With some, the request before must be answered: neither side
-                reads while it writes.
+            media: the bytes that go with it.
             at_most_s: after so many seconds nobody waits any more; None = somebody does.
 
         Raises:
@@ -128,6 +127,20 @@ class ChildProcess:
             except BrokenPipeError:
                 raise ChildGone from None
             self._write(body, deadline)
+
+    def tell_ahead(self, request: Mapping[str, Any]) -> bool:
+        """Send a request without bytes while the process works at another one, if its pipe takes it at once.
+
+        Returns:
+            False if it does not, or the process has ended: what it answered before can still be read.
+        """
+        frame = frame_head({**request, "size": 0})
+        if len(frame) > select.PIPE_BUF:  # a longer one could be taken in part
+            return False
+        try:
+            return os.write(self._requests, frame) == len(frame)
+        except (BlockingIOError, BrokenPipeError):
+            return False
 
     def answer(
         self, max_bytes: int, at_most_s: float | None = None
@@ -156,7 +169,8 @@ class ChildProcess:
         try:
             yield
         except ChildGone:
-            raise  # what it answered before can still be read
+            self.end()
+            raise
         except BaseException as error:
             death = self._death(error)
             self.end()

@@ -49,8 +49,7 @@ class _Line(Generic[Result]):
 
     def __init__(self, questions: Sequence[Question[Result]]) -> None:
         self.all = [_Asked(question) for question in questions]
-        # A request without a file's bytes fits into the pipe while the process is busy.
-        self.fits_ahead = not any(question.media for question in questions)
+        self.has_bytes = any(question.media for question in questions)  # they cannot be told ahead
         self._waiting = deque(self.all)
 
     def next(self) -> _Asked[Result] | None:
@@ -135,8 +134,8 @@ class ChildPool:
             asked.outcome = self._blame(death)
             return None
         while True:
-            following = line.next() if line.fits_ahead and child.answered + 1 < FILES_PER_CHILD else None
-            told = following is not None and _tell_ahead(child, following)
+            following = None if line.has_bytes or child.answered + 1 >= FILES_PER_CHILD else line.next()
+            told = following is not None and child.tell_ahead(following.question.request)
             try:
                 asked.outcome = asked.question.read(*child.answer(asked.question.max_bytes, time_left_s()))
             except ChildDied as death:
@@ -212,12 +211,3 @@ def usual_children() -> int:
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _tell_ahead(child: ChildProcess, asked: _Asked[Any]) -> bool:
-    """Tell a process that is at work what comes next; False if it has ended."""
-    try:
-        child.tell(asked.question.request, b"", time_left_s())
-    except ChildGone:
-        return False
-    return True

@@ -8,6 +8,7 @@ import pytest
 
 from protos.twinspire.v1 import items_pb2, search_pb2
 from retrieval.collections import create_collection
+from retrieval.errors import BackendUnavailable
 from retrieval.index_types import choose_parameters
 from retrieval.item_writes import upsert_items
 from retrieval.items import Item
@@ -17,7 +18,7 @@ from retrieval.redis_items import RedisItems
 from retrieval.redis_layout import REDIS_FILE, vector_keys
 from retrieval.redis_server import RedisServer
 from retrieval.removal import remove_collection
-from tests.redis.serving import redis_parameters
+from tests.redis.serving import redis_parameters, served
 from tests.server.running import Running, run_server
 from tests.server.workspaces import COLLECTION, WORDS, build_version, make_workspace
 
@@ -134,6 +135,20 @@ def test_of_a_collection_that_is_deleted_redis_keeps_what_servers_may_still_sear
     known = {"twinspire:deleted", "twinspire:trash", *build.all()}
     assert {key.decode() for key in server.call("KEYS", "twinspire:*")} <= known
     assert RedisCatalog(server).deleted() == [COLLECTION]
+
+
+def test_without_redis_nothing_is_deleted(tmp_path: Path) -> None:
+    with served(tmp_path) as running:
+        live, other = live_version(running.ws, COLLECTION), running.build()
+        running.redis.kill()
+
+        with pytest.raises(BackendUnavailable):
+            remove_collection(running.ws, COLLECTION)
+        with pytest.raises(BackendUnavailable):
+            delete_version(running.ws, COLLECTION, other)
+
+        assert live_version(running.ws, COLLECTION) == live
+        assert [version.version for version in list_versions(running.ws, COLLECTION)] == [other, live]
 
 
 def test_a_name_that_was_deleted_can_be_published_again(running: Running, server: RedisServer) -> None:

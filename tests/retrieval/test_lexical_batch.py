@@ -4,10 +4,12 @@ import random
 
 import pytest
 
+from retrieval import bm25, lexical_batch
 from retrieval.collections import create_collection
 from retrieval.content import Modality
 from retrieval.items import Item, delete_items, upsert_items
-from retrieval.lexical_batch import LexicalBatch
+from retrieval.lexical_batch import MOST_NEW_TOKENS, LexicalBatch
+from retrieval.lexical_source import BATCH_FROM, LexicalSource
 from retrieval.text_search import lexical_scores, lexical_search
 from retrieval.workspace import Workspace
 
@@ -139,3 +141,27 @@ def test_what_is_read_while_others_write_fits_what_is_known(filled: Workspace) -
     assert later.search(["bees", "insects"], 1000) == LexicalBatch(filled, "c").search(
         ["bees", "insects"], 1000
     )
+
+
+def test_long_new_texts_are_not_cut_into_tokens_between_two_searches(filled: Workspace) -> None:
+    batch = LexicalBatch(filled, "c")
+    upsert_items(filled, "c", [Item("long", text="tower " * (MOST_NEW_TOKENS + 1))])
+
+    assert batch.after_writes() is None
+
+
+def test_what_is_held_is_bounded_whatever_is_asked_for(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = LexicalBatch(filled, "c").search(QUERIES, 1000)
+    monkeypatch.setattr(bm25, "_MAX_TERMS", 3)
+    monkeypatch.setattr(lexical_batch, "MAX_HELD_BYTES", 2_000)
+    source = LexicalSource(filled, "c")
+
+    found = [source.search([text] * BATCH_FROM, 1000, None, 1)[0] for text in QUERIES * 3]
+
+    assert found == expected * 3
+    batch = source._in_memory(0, 1)
+    assert batch is not None
+    assert batch._held_bytes <= 2_000
+    assert len(batch._tokens) < 10

@@ -38,6 +38,15 @@ def test_nothing_is_left_of_a_collection_and_others_stay(ws: Workspace) -> None:
     assert [folder.name for folder in ws.models.iterdir()] == ["compass"]
 
 
+def test_what_a_crash_left_behind_goes_with_it(ws: Workspace) -> None:
+    (ws.indexes / COLLECTION / "000007-0badcafe").mkdir()
+    (ws.indexes / COLLECTION / "000007-0badcafe" / "index.faiss").write_bytes(b"half")
+
+    remove_collection(ws, COLLECTION)
+
+    assert list(ws.indexes.iterdir()) == []
+
+
 def test_an_unknown_collection_is_not_found(ws: Workspace) -> None:
     with pytest.raises(CollectionNotFound):
         remove_collection(ws, "unknown")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.media import pool
+from encoders.media import child_process, pool
 from encoders.media.decoding import Decoder
 from encoders.media.limits import DEFAULT_LIMITS
 from encoders.media.specs import AudioSpec, DecodeSpec, ImageSpec
@@ -114,3 +114,18 @@ def test_nothing_is_decoded_after_the_deadline(tmp_path: Path) -> None:
 
     assert [type(outcome) for outcome in outcomes] == [DeadlineExceeded] * 5
     assert took_s < 1.0
+
+
+def test_small_pipes_and_long_names_hold_up_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "_PIPE_BYTES", 4096)  # less than an answer, and than such a request
+    folder = tmp_path
+    for _ in range(9):
+        folder /= "\u00e9" * 120
+    folder.mkdir(parents=True)
+    (folder / "long.png").write_bytes(picture(colour=(7, 0, 0)))
+    (tmp_path / "short.png").write_bytes(picture(colour=(9, 0, 0)))
+    paths = [folder / "long.png", tmp_path / "short.png", tmp_path / "short.png"] * 3
+    with Decoder(max_children=1, timeout_s=5) as decoder:
+        outcomes = decoded(decoder, paths, ImageSpec(height=200, width=200))
+
+    assert outcomes == [7, 9, 9] * 3
